@@ -1,0 +1,46 @@
+"""mini_ot: generative modelling by transport, small enough to read in an afternoon.
+
+Import it as ``import mini_ot as mo``.
+Nothing heavy is loaded before it is used: every public name is found in its module on first access.
+"""
+
+from importlib import import_module
+
+__version__ = "0.1.0"
+
+_WHERE = {
+    "targets": [
+        "Banana",
+        "Checkerboard",
+        "GaussianMixture",
+        "Pinwheel",
+        "RingOfGaussians",
+        "Spirals",
+        "StandardNormal",
+        "TwoMoons",
+    ],
+    "density": ["ConditionalDensity", "Density", "conditional_kde", "kde"],
+    "maps": ["Map", "affine_map", "pullback_log_density", "pushforward_log_density"],
+    "discrete": ["assignment", "w2"],
+    "metrics": ["compare", "crps", "energy_distance", "noise_floor", "sliced_w2"],
+    "plot": [],
+    "check": ["check"],
+    "_jit": ["warmup"],
+}
+_MODULE_OF = {name: module for module, names in _WHERE.items() for name in names}
+__all__ = sorted([*_MODULE_OF, "plot"])  # noqa: PLE0605
+
+
+def __getattr__(name):
+    if name in _MODULE_OF:
+        value = getattr(import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
+    elif name in _WHERE:
+        value = import_module(f"{__name__}.{name}")
+    else:
+        raise AttributeError(f"module 'mini_ot' has no attribute {name!r}; it has {', '.join(__all__)}")
+    globals()[name] = value  # so that the next access costs nothing
+    return value
+
+
+def __dir__():
+    return sorted([*globals(), *__all__])

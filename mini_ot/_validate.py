@@ -1,0 +1,80 @@
+"""One place where arguments are checked, so that bad input always gets the same clear answer."""
+
+from numbers import Integral, Real
+
+import numpy as np
+
+
+def samples(x, name: str = "x", *, dim: int | None = None, at_least: int = 1) -> np.ndarray:
+    """Return `x` as a finite, C-contiguous float array of shape (n, d); a vector becomes (n, 1).
+
+    float32 stays float32; everything else becomes float64.
+    """
+    wanted = f"an array of shape (n, {'d' if dim is None else dim})" + (f" with n >= {at_least}" if at_least > 1 else "")
+    try:
+        array = np.asarray(x)
+        if array.dtype != np.float32:
+            if np.iscomplexobj(array):
+                raise TypeError
+            array = array.astype(np.float64)
+    except (TypeError, ValueError):
+        raise TypeError(f"{name} must be {wanted} of real numbers, got {_describe(x)}") from None
+    if array.ndim == 1:
+        array = array[:, None]
+    if array.ndim != 2 or array.shape[1] == 0 or (dim is not None and array.shape[1] != dim):
+        raise ValueError(f"{name} must be {wanted}, got {_describe(x)}")
+    if len(array) < at_least:
+        raise ValueError(f"{name} must be {wanted}, got {len(array)} sample{'s' * (len(array) != 1)}")
+    bad = ~np.isfinite(array).all(axis=1)
+    if bad.any():
+        raise ValueError(
+            f"{name} must be finite, got {array[bad.argmax()].tolist()} in row {bad.argmax()} "
+            f"({bad.sum()} of {len(array)} rows hold NaN or infinity)"
+        )
+    return np.ascontiguousarray(array)
+
+
+def two_clouds(x, y, *, at_least: int = 1, same_size: bool = False) -> tuple[np.ndarray, np.ndarray]:
+    """Check `x` and `y` as samples of the same space."""
+    x = samples(x, "x", at_least=at_least)
+    y = samples(y, "y", at_least=at_least)
+    if x.shape[1] != y.shape[1]:
+        raise ValueError(f"x and y must have the same number of columns, got {x.shape[1]} and {y.shape[1]}")
+    if same_size and len(x) != len(y):
+        raise ValueError(f"x and y must have the same number of samples, got {len(x)} and {len(y)}")
+    return x, y
+
+
+def generator(rng) -> np.random.Generator:
+    """Return a numpy Generator from a seed, a SeedSequence, a Generator or None (fresh entropy)."""
+    try:
+        return np.random.default_rng(rng)
+    except (TypeError, ValueError):
+        raise TypeError(
+            f"rng must be a non-negative whole number, a numpy.random.Generator or None, got {_describe(rng)}"
+        ) from None
+
+
+def positive(value, name: str) -> float:
+    """Check a positive finite real number."""
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise TypeError(f"{name} must be a positive number, got {_describe(value)}")
+    if not (0 < value < np.inf):
+        raise ValueError(f"{name} must be positive and finite, got {value}")
+    return float(value)
+
+
+def count(value, name: str, *, at_least: int = 1) -> int:
+    """Check a whole number of at least `at_least`."""
+    if isinstance(value, bool) or not isinstance(value, Integral):
+        raise TypeError(f"{name} must be a whole number, got {_describe(value)}")
+    if value < at_least:
+        raise ValueError(f"{name} must be at least {at_least}, got {value}")
+    return int(value)
+
+
+def _describe(value) -> str:
+    if isinstance(value, np.ndarray):
+        return f"an array of shape {value.shape} and dtype {value.dtype}"
+    text = repr(value)
+    return f"{type(value).__name__} {text if len(text) < 60 else text[:57] + '...'}"
