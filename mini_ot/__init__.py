@@ -19,7 +19,8 @@ _WHERE = {
         "StandardNormal",
         "TwoMoons",
     ],
-    "density": ["ConditionalDensity", "Density", "conditional_kde", "kde"],
+    "density": ["Density", "kde"],
+    "conditional": ["ConditionalDensity", "conditional_kde"],
     "maps": ["Map", "affine_map", "pullback_log_density", "pushforward_log_density"],
     "discrete": ["assignment", "w2"],
     "metrics": ["compare", "crps", "energy_distance", "noise_floor", "sliced_w2"],
@@ -28,7 +29,7 @@ _WHERE = {
     "_jit": ["warmup"],
 }
 _MODULE_OF = {name: module for module, names in _WHERE.items() for name in names}
-__all__ = sorted([*_MODULE_OF, "plot"])  # noqa: PLE0605
+__all__ = sorted([*_MODULE_OF, "plot"])
 
 
 def __getattr__(name):

@@ -12,11 +12,14 @@ Decided here once for the whole package:
 import os
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
+from itertools import pairwise
 
 import numba as nb
 import numpy as np
 
-_PAIRS_WORTH_A_THREAD = 500_000  # below about half a millisecond of work a second thread costs more than it gives
+_PAIRS_WORTH_A_THREAD = (
+    500_000  # below about half a millisecond of work a second thread costs more than it gives
+)
 
 
 def jit(function=None, **options):
@@ -54,7 +57,7 @@ def by_rows(kernel, rows: int, pairs: int, *args) -> None:
         return
     # Four blocks a thread even out rows of unequal cost and a busy neighbour.
     cuts = np.linspace(0, rows, min(rows, 4 * threads) + 1).astype(int)
-    list(_pool(threads).map(lambda block: kernel(*block, *args), zip(cuts[:-1], cuts[1:], strict=True)))
+    list(_pool(threads).map(lambda block: kernel(*block, *args), pairwise(cuts)))
 
 
 @jit(fastmath={"contract"})
@@ -110,9 +113,9 @@ def fast_max(values):
 
 def warmup() -> None:
     """Compile and cache the package's kernels (a few seconds once, so that the first chapter starts fast)."""
-    from . import density, metrics
+    from . import conditional, density, metrics
 
     x = np.random.default_rng(0).standard_normal((40, 2))
     density.kde(x).log_density(x)
-    density.conditional_kde(x[:, 0], x[:, 1:]).log_density(x[:, 0], x[:, 1:])
+    conditional.conditional_kde(x[:, 0], x[:, 1:]).log_density(x[:, 0], x[:, 1:])
     metrics.energy_distance(x, x[::-1])

@@ -10,7 +10,9 @@ def samples(x, name: str = "x", *, dim: int | None = None, at_least: int = 1) ->
 
     float32 stays float32; everything else becomes float64.
     """
-    wanted = f"an array of shape (n, {'d' if dim is None else dim})" + (f" with n >= {at_least}" if at_least > 1 else "")
+    wanted = f"an array of shape (n, {'d' if dim is None else dim})" + (
+        f" with n >= {at_least}" if at_least > 1 else ""
+    )
     try:
         array = np.asarray(x)
         if array.dtype != np.float32:

@@ -52,7 +52,9 @@ class Map:
         if not isinstance(other, Map):
             raise TypeError(f"other must be a Map, got {type(other).__name__}")
         if other.dim != self.dim:
-            raise ValueError(f"other must map dimension {self.dim} to itself, got a map of dimension {other.dim}")
+            raise ValueError(
+                f"other must map dimension {self.dim} to itself, got a map of dimension {other.dim}"
+            )
         return Composition((*self.steps, *other.steps))
 
     def _apply(self, function, points, name):

@@ -195,8 +195,12 @@ class ComparisonTable(tuple):
     def __repr__(self) -> str:
         lines = [f"{'distance':<16}{'value':>10}{'floor':>10}{'95 %':>10}  verdict"]
         for c in self:
-            verdict = "as good as the truth" if c.inside else f"{c.value / c.floor.quantile:.1f} x the 95 % floor"
-            lines.append(f"{c.name:<16}{c.value:>10.4f}{c.floor.mean:>10.4f}{c.floor.quantile:>10.4f}  {verdict}")
+            verdict = (
+                "as good as the truth" if c.inside else f"{c.value / c.floor.quantile:.1f} x the 95 % floor"
+            )
+            lines.append(
+                f"{c.name:<16}{c.value:>10.4f}{c.floor.mean:>10.4f}{c.floor.quantile:>10.4f}  {verdict}"
+            )
         return "\n".join(lines)
 
 

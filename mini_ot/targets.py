@@ -76,7 +76,9 @@ class GaussianMixture(Target):
         k, self.dim = self.means.shape
         self.covariances = np.asarray(covariances, dtype=np.float64)
         if self.covariances.shape != (k, self.dim, self.dim):
-            raise ValueError(f"covariances must have shape {(k, self.dim, self.dim)}, got {self.covariances.shape}")
+            raise ValueError(
+                f"covariances must have shape {(k, self.dim, self.dim)}, got {self.covariances.shape}"
+            )
         self.weights = np.ones(k) if weights is None else np.asarray(weights, dtype=np.float64)
         if self.weights.shape != (k,) or not (self.weights > 0).all() or not np.isfinite(self.weights).all():
             raise ValueError(f"weights must be {k} positive numbers, got {weights!r}")
@@ -84,7 +86,9 @@ class GaussianMixture(Target):
         try:
             self._roots = np.linalg.cholesky(self.covariances)
         except np.linalg.LinAlgError:
-            raise ValueError("covariances must be symmetric and positive definite, got one that is not") from None
+            raise ValueError(
+                "covariances must be symmetric and positive definite, got one that is not"
+            ) from None
         spread = 4 * np.sqrt(np.diagonal(self.covariances, axis1=1, axis2=2))
         low, high = (self.means - spread).min(axis=0), (self.means + spread).max(axis=0)
         self.bounds = tuple(zip(low.tolist(), high.tolist(), strict=True))
@@ -175,7 +179,9 @@ class Pinwheel(Target):
 
     def _log_density(self, x):
         x = x / 2
-        radius = np.minimum(np.hypot(*x.T), 10.0)  # far outside the angle would overflow and no longer matters
+        radius = np.minimum(
+            np.hypot(*x.T), 10.0
+        )  # far outside the angle would overflow and no longer matters
         terms = [
             -0.5 * (((_rotate(x, -self._angle(radius, arm)) - self._mean) / self._sd) ** 2).sum(axis=1)
             for arm in range(self.arms)
