@@ -1,1 +1,1 @@
-"""The exercises of the course, one file per chapter; see :mod:`mini_ot.check` for their form."""
+"""The exercises of the course, one file per chapter; see :mod:`mini_ot_exercises.engine` for their form."""

@@ -25,18 +25,22 @@ _WHERE = {
     "discrete": ["assignment", "w2"],
     "metrics": ["compare", "crps", "energy_distance", "noise_floor", "sliced_w2"],
     "plot": [],
-    "check": ["check"],
+    "mini_ot_exercises.engine": ["check"],
     "_jit": ["warmup"],
 }
 _MODULE_OF = {name: module for module, names in _WHERE.items() for name in names}
 __all__ = sorted([*_MODULE_OF, "plot"])
 
 
+def _load(module):
+    return import_module(module if module.startswith("mini_ot_") else f"{__name__}.{module}")
+
+
 def __getattr__(name):
     if name in _MODULE_OF:
-        value = getattr(import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
+        value = getattr(_load(_MODULE_OF[name]), name)
     elif name in _WHERE:
-        value = import_module(f"{__name__}.{name}")
+        value = _load(name)
     else:
         raise AttributeError(f"module 'mini_ot' has no attribute {name!r}; it has {', '.join(__all__)}")
     globals()[name] = value  # so that the next access costs nothing

@@ -126,7 +126,7 @@ def exercise_table(exercises: list) -> str:
 
 def expected() -> dict[Path, str]:
     """Return what every generated or normalised file should hold."""
-    from mini_ot.check import chapter
+    from mini_ot_exercises.engine import chapter
 
     files, all_exercises = {}, []
     for path in chapters():

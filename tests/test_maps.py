@@ -1,0 +1,168 @@
+"""One contract for every Map that the package can make, and the affine map against known answers."""
+
+import pickle
+
+import numpy as np
+import pytest
+
+import mini_ot as mo
+
+
+def _affine():
+    return mo.affine_map(mo.Banana().sample(300, rng=0), mo.Pinwheel().sample(200, rng=1))
+
+
+def _whitening_in_three_dimensions():
+    x = np.random.default_rng(2).standard_normal((100, 3)) @ [[1, 2, 0], [0, 1, 0.5], [0, 0, 3]]
+    return mo.affine_map(x)
+
+
+def _composition():
+    return _affine().then(mo.affine_map(mo.TwoMoons().sample(100, rng=3)))
+
+
+# Every new kind of map goes into this list, and with it through all tests below.
+MAKERS = [_affine, _whitening_in_three_dimensions, _composition]
+
+
+@pytest.fixture(params=MAKERS, ids=lambda make: make.__name__.strip("_"))
+def T(request):
+    return request.param()
+
+
+@pytest.fixture
+def x(T, rng):
+    return rng.standard_normal((20, T.dim))
+
+
+def test_round_trip(T, x):
+    assert np.allclose(T.inverse(T(x)), x, atol=1e-8)
+    assert np.allclose(T(T.inverse(x)), x, atol=1e-8)
+
+
+def test_log_det_is_that_of_finite_differences(T, x):
+    h = 1e-5
+    for i, at in enumerate(x[:5]):
+        shift = h * np.eye(T.dim)
+        jacobian = (T(at + shift) - T(at - shift)).T / (2 * h)
+        assert np.isclose(T.log_det(x)[i], np.linalg.slogdet(jacobian)[1], atol=1e-6)
+
+
+def test_points_move_on_their_own(T, x):
+    """No point's image depends on its neighbours, so new points can be mapped."""
+    assert np.allclose(T(x)[3:4], T(x[3:4]), atol=1e-12)
+    assert np.allclose(T.inverse(x)[3:4], T.inverse(x[3:4]), atol=1e-12)
+
+
+def test_shapes_and_dtypes(T, x):
+    assert T(x).shape == T.inverse(x).shape == x.shape
+    assert T.log_det(x).shape == (len(x),)
+    small = x.astype(np.float32)
+    for out in (T(small), T.inverse(small), T.log_det(small)):
+        assert out.dtype == np.float32
+    assert np.allclose(T(small), T(x), rtol=1e-4, atol=1e-4)
+
+
+def test_input_is_left_alone(T, x):
+    before = x.copy()
+    T(x), T.inverse(x), T.log_det(x)
+    assert (x == before).all()
+
+
+def test_pickles(T, x):
+    again = pickle.loads(pickle.dumps(T))
+    assert (again(x) == T(x)).all()
+    assert (again.log_det(x) == T.log_det(x)).all()
+
+
+def test_steps_compose_to_the_map(T, x):
+    z, log_det = x, 0.0
+    for step in T.steps:
+        log_det = log_det + step.log_det(z)
+        z = step(z)
+    assert np.allclose(z, T(x))
+    assert np.allclose(log_det, T.log_det(x))
+    assert isinstance(T.history, dict)
+
+
+def test_then(T, x):
+    twice = T.then(T)
+    assert np.allclose(twice(x), T(T(x)))
+    assert np.allclose(twice.log_det(x), T.log_det(x) + T.log_det(T(x)))
+    assert len(twice.steps) == 2 * len(T.steps)
+
+
+def test_change_of_variables(T):
+    """The pulled-back density integrates to one, and pushing it forward gives the reference back."""
+    reference = mo.StandardNormal(T.dim)
+    y = reference.sample(10, rng=0)
+    x = T.inverse(y)
+    pulled = mo.pullback_log_density(T, reference.log_density, x)
+    back = mo.pushforward_log_density(
+        T, lambda points: mo.pullback_log_density(T, reference.log_density, points), y
+    )
+    assert np.allclose(back, reference.log_density(y), atol=1e-7)
+    # Importance sampling with a wide Gaussian: E_q[p / q] = 1.
+    image = T.inverse(reference.sample(4000, rng=1))
+    wide = mo.GaussianMixture([image.mean(axis=0)], [1.5 * np.cov(image.T)])
+    q = wide.sample(20_000, rng=2)
+    ratio = np.exp(mo.pullback_log_density(T, reference.log_density, q) - wide.log_density(q))
+    assert abs(ratio.mean() - 1) < 5 * ratio.std() / np.sqrt(len(ratio)) + 1e-3
+    assert np.isfinite(pulled).all()
+
+
+def test_bad_input(T):
+    with pytest.raises(ValueError, match=rf"x must be an array of shape \(n, {T.dim}\)"):
+        T(np.zeros((3, T.dim + 1)))
+    with pytest.raises(ValueError, match="y must be finite"):
+        T.inverse(np.full((3, T.dim), np.nan))
+    with pytest.raises(ValueError, match="x must be finite"):
+        T.log_det(np.full((3, T.dim), np.inf))
+    with pytest.raises(TypeError, match="other must be a Map"):
+        T.then(np.sin)
+    with pytest.raises(ValueError, match="a map of dimension 1"):
+        T.then(mo.affine_map([0.0, 1.0, 2.0]))
+
+
+def test_affine_map_matches_moments_and_is_optimal():
+    x, y = mo.Banana().sample(500, rng=0), mo.TwoMoons().sample(400, rng=1)
+    T = mo.affine_map(x, y)
+    assert np.allclose(T(x).mean(axis=0), y.mean(axis=0))
+    assert np.allclose(np.cov(T(x).T), np.cov(y.T))
+    assert np.allclose(T.matrix, T.matrix.T)
+    assert (np.linalg.eigvalsh(T.matrix) > 0).all()
+
+
+def test_affine_map_against_pot():
+    import ot
+
+    x, y = mo.Banana().sample(500, rng=0), mo.TwoMoons().sample(400, rng=1)
+    matrix, shift = ot.gaussian.bures_wasserstein_mapping(
+        x.mean(axis=0), y.mean(axis=0), np.cov(x.T), np.cov(y.T)
+    )
+    T = mo.affine_map(x, y)
+    assert np.allclose(T.matrix, matrix)
+    assert np.allclose(T.shift, np.ravel(shift))
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda: mo.affine_map([[0.0, 0], [1, 1], [2, 2]]), "singular covariance"),
+        (lambda: mo.affine_map([[0.0, 0], [1, 1]]), "x must spread out in all 2 directions"),
+        (lambda: mo.affine_map([[0.0], [1]], [[0.0, 1], [1, 2]]), r"y must be an array of shape \(n, 1\)"),
+        (lambda: mo.affine_map([[0.0], [1]], [[3.0], [3.0]]), "y must spread out"),
+        (lambda: mo.affine_map([[0.0]]), "n >= 2"),
+    ],
+)
+def test_affine_bad_input(call, words):
+    with pytest.raises(ValueError, match=words):
+        call()
+
+
+def test_affine_map_class_checks_its_matrix():
+    kind = type(_affine())
+    with pytest.raises(ValueError, match="matrix must be invertible"):
+        kind([[1.0, 1.0], [1.0, 1.0]], [0.0, 0.0])
+    with pytest.raises(ValueError, match="matrix must be square"):
+        kind([[1.0, 1.0]], [0.0])
