@@ -44,7 +44,7 @@ class Map:
         return self._apply(self._inverse, y, "y")
 
     def log_det(self, x) -> np.ndarray:
-        """Return log |det DT| at the points `x` of shape (n, d), as shape (n,)."""
+        """Return ``log |det DT|`` at the points `x` of shape (n, d), as shape (n,)."""
         return self._apply(self._log_det, x, "x")
 
     def then(self, other: "Map") -> "Map":
@@ -180,7 +180,7 @@ def affine_map(x, y=None) -> AffineMap:
 def pullback_log_density(T: Map, log_density: Callable, x) -> np.ndarray:
     """Return the log density at `x` of the law that `T` takes to the given one.
 
-    log rho(x) = log mu(T(x)) + log |det DT(x)|: the likelihood of the model "T makes the data look like mu".
+    ``log rho(x) = log mu(T(x)) + log |det DT(x)|``: the likelihood of the model "T makes the data look like mu".
 
     Parameters
     ----------
@@ -199,7 +199,7 @@ def pullback_log_density(T: Map, log_density: Callable, x) -> np.ndarray:
 def pushforward_log_density(T: Map, log_density: Callable, y) -> np.ndarray:
     """Return the log density at `y` of T(x), where x has the given log density.
 
-    log mu(y) = log rho(x) - log |det DT(x)| with x = T^-1(y).  Parameters and shapes as in
+    ``log mu(y) = log rho(x) - log |det DT(x)|`` with x = T^-1(y).  Parameters and shapes as in
     :func:`pullback_log_density`.
     """
     x = T.inverse(y)
