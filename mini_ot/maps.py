@@ -180,7 +180,8 @@ def affine_map(x, y=None) -> AffineMap:
 def pullback_log_density(T: Map, log_density: Callable, x) -> np.ndarray:
     """Return the log density at `x` of the law that `T` takes to the given one.
 
-    ``log rho(x) = log mu(T(x)) + log |det DT(x)|``: the likelihood of the model "T makes the data look like mu".
+    ``log rho(x) = log mu(T(x)) + log |det DT(x)|``: the likelihood of the model that T makes the data
+    look like mu.
 
     Parameters
     ----------

@@ -46,7 +46,8 @@ def _sum_of_distances(x, y):
 def energy_distance(x, y, *, unbiased: bool = True) -> float:
     """Return the energy distance ``2 E|x - y| - E|x - x'| - E|y - y'|`` between two clouds.
 
-    It is zero exactly when both laws agree, and it is the squared MMD of the kernel ``-|x - y|`` (chapter 11).
+    It is zero exactly when both laws agree, and it is the squared MMD of the kernel ``-|x - y|``
+    (chapter 11).
 
     Parameters
     ----------
