@@ -45,7 +45,7 @@ def _kernel_sums(start, stop, out, u, v, log_weight, group_u, group_v):
             for j in range(len(exponent)):
                 exponent[j] = fast_exp(exponent[j] - top)
             total += fast_sum(exponent)
-        out[i] = top + np.log(total)
+        out[i] = top + np.log(total) if total > 0.0 else -np.inf
 
 
 def log_kernel_sums(u, v, log_weight, group_u=None, group_v=None):

@@ -45,6 +45,7 @@ def test_gradient_of_the_likelihood(rng):
     assert np.allclose(approx_fprime(at, loss, 1e-6), loss(at, True), atol=1e-5)
 
 
+@pytest.mark.jit
 def test_likelihood_bandwidth_ignores_what_does_not_matter():
     rng = np.random.default_rng(1)
     y = rng.standard_normal((400, 2))
@@ -52,6 +53,7 @@ def test_likelihood_bandwidth_ignores_what_does_not_matter():
     assert model.bandwidth_y[1] > 5 > 1 > model.bandwidth_y[0]
 
 
+@pytest.mark.jit
 def test_close_to_the_true_conditional_density():
     x, fresh = mo.Banana().sample(1500, rng=0), mo.Banana().sample(1500, rng=1)
     model = mo.conditional_kde(x[:, 1], x[:, 0])
@@ -63,6 +65,7 @@ def test_close_to_the_true_conditional_density():
     assert np.isclose(model.score, ours, atol=0.1)
 
 
+@pytest.mark.jit
 def test_groups_stop_copying():
     """Rows that come in near copies: without groups the bandwidths shrink onto the copies."""
     rng = np.random.default_rng(0)

@@ -51,6 +51,7 @@ def test_nothing_left_is_minus_infinity():
 
 
 @pytest.mark.parametrize("dim", [1, 2, 5])
+@pytest.mark.jit
 def test_likelihood_bandwidth_is_the_best(rng, dim):
     """No other factor on a fine grid has a larger leave-one-out likelihood."""
     x = rng.standard_normal((150, dim)) * np.arange(1, dim + 1)
@@ -65,6 +66,7 @@ def test_likelihood_bandwidth_is_the_best(rng, dim):
     assert loo(chosen) > best - 1e-4
 
 
+@pytest.mark.jit
 def test_likelihood_beats_the_rule_on_two_modes():
     two = mo.GaussianMixture([[-2.0], [2.0]], [[[0.04]], [[0.04]]])
     x, fresh = two.sample(400, rng=0), two.sample(4000, rng=1)

@@ -30,6 +30,7 @@ def test_energy_distance_against_scipy(rng):
     assert np.isclose(mo.energy_distance(x, y, unbiased=False), scipy_energy_distance(x, y) ** 2)
 
 
+@pytest.mark.jit
 def test_energy_distance_of_the_same_law_has_mean_zero():
     values = [
         mo.energy_distance(mo.Banana().sample(50, rng=2 * i), mo.Banana().sample(60, rng=2 * i + 1))
@@ -95,6 +96,7 @@ def test_noise_floor_is_what_two_samples_show():
     assert again[0] == again[1]
 
 
+@pytest.mark.jit
 def test_compare_tells_right_from_wrong():
     right = mo.compare(mo.Pinwheel().sample(400, rng=5), mo.Pinwheel(), n_exact=100)
     assert all(line.inside for line in right)

@@ -93,6 +93,7 @@ def test_warmup_compiles_everything_the_first_chapters_use():
     assert run(code).returncode == 0
 
 
+@pytest.mark.jit
 def test_examples_in_docstrings():
     import doctest
 

@@ -85,6 +85,7 @@ def test_gaussian_mixture_against_scipy(rng):
     assert np.allclose(np.exp(ours.log_density(x)), 0.25 * parts[0] + 0.75 * parts[1], rtol=1e-12)
 
 
+@pytest.mark.jit
 def test_moons_are_scikit_learns(rng):
     from sklearn.datasets import make_moons
 
