@@ -38,9 +38,10 @@ def test_far_away_is_tiny_but_right(rng):
     assert np.isclose(density.log_density([t])[0], expected, rtol=1e-12)
 
 
-def test_leaving_out_groups_is_brute_force(rng):
-    x, group = rng.standard_normal((40, 2)), rng.integers(5, size=40)
-    ours = log_kernel_sums(x, x, np.zeros(40), group, group)
+@pytest.mark.parametrize("n", [40, 600])  # within a tile and beyond
+def test_leaving_out_groups_is_brute_force(rng, n):
+    x, group = rng.standard_normal((n, 2)), rng.integers(5, size=n)
+    ours = log_kernel_sums(x, x, np.zeros(n), group, group)
     pair = np.exp(-0.5 * ((x[:, None] - x) ** 2).sum(axis=2)) * (group[:, None] != group)
     assert np.allclose(ours, np.log(pair.sum(axis=1)), rtol=1e-12)
 

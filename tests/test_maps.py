@@ -21,8 +21,26 @@ def _composition():
     return _affine().then(mo.affine_map(mo.TwoMoons().sample(100, rng=3)))
 
 
+class Bend(mo.Map):
+    """A map whose log-determinant depends on the place, and whose coordinates mix: each coordinate bends the other."""
+
+    def _forward(self, x):
+        return np.c_[np.sinh(x[:, 0]), x[:, 1] + x[:, 0] ** 2]
+
+    def _inverse(self, y):
+        first = np.arcsinh(y[:, 0])
+        return np.c_[first, y[:, 1] - first**2]
+
+    def _log_det(self, x):
+        return np.log(np.cosh(x[:, 0]))
+
+
+def _bent():
+    return _affine().then(Bend(2))
+
+
 # Every new kind of map goes into this list, and with it through all tests below.
-MAKERS = [_affine, _whitening_in_three_dimensions, _composition]
+MAKERS = [_affine, _whitening_in_three_dimensions, _composition, _bent]
 
 
 @pytest.fixture(params=MAKERS, ids=lambda make: make.__name__.strip("_"))
