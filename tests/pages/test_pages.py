@@ -1,0 +1,195 @@
+"""Every page of the built book: complete, offline, light, readable by everybody."""
+
+import re
+
+import pytest
+import yaml
+
+from tests.pages import site
+
+# Pages are listed while tests are collected; where there is no site, one name stands for all that is skipped.
+PAGES = site.pages() or ["no site"]
+NOTEBOOKS = site.notebook_pages() or ["no site"]
+
+# What third-party scripts say in the console and cannot be cured here.
+HARMLESS = [
+    "Got invalid theme mode",  # the theme, on a reader's first visit
+    "THEBE_JS_URL",  # the theme's button for live code, which we do not use, declares it twice
+    "reading 'Queue'",  # the widget manager looks for MathJax 2
+]
+MB = 1e6
+LIMIT, LIMIT_MOVING = 2 * MB, 6 * MB
+
+
+def harmful(errors):
+    return [e for e in errors if not any(h in e for h in HARMLESS)]
+
+
+@pytest.fixture(scope="session")
+def look(browser, base):
+    """Return a function that gives what is known of a page after one visit on a desktop."""
+    known = {}
+
+    def look(path):
+        if path not in known:
+            with site.visit(browser, base, path) as seen:
+                seen.facts, seen.page_address = seen.page.evaluate(FACTS), seen.page.url
+                known[path] = seen
+        return known[path]
+
+    return look
+
+
+FACTS = """() => {
+  const words = document.querySelector('main, article, body').cloneNode(true);
+  words.querySelectorAll('pre, code, script, style, mjx-container, .jupyter-widgets')
+    .forEach(e => e.remove());
+  return {
+    title: document.title,
+    lang: document.documentElement.lang,
+    noAlt: [...document.images].filter(i => !i.alt.trim()).map(i => i.outerHTML.slice(0, 200)),
+    broken: [...document.images].filter(i => i.complete && !i.naturalWidth && i.checkVisibility())
+      .map(i => i.outerHTML.slice(0, 200)),
+    formulas: document.querySelectorAll('.math').length,
+    bare: [...document.querySelectorAll('.math')].filter(m => !m.querySelector('mjx-container'))
+      .map(m => m.textContent.slice(0, 80)),
+    mathErrors: [...document.querySelectorAll('mjx-merror')].map(m => m.textContent.slice(0, 80)),
+    words: words.textContent,
+    links: [...document.querySelectorAll('a[href]')].map(a => a.href),
+  };
+}"""
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_loads_nothing_from_outside(look, path):
+    assert look(path).outside == []
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_nothing_is_missing(look, path):
+    assert look(path).missing == []
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_console_is_quiet(look, path):
+    assert harmful(look(path).errors) == []
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_pictures_have_alternative_text(look, path):
+    facts = look(path).facts
+    assert facts["noAlt"] == [] and facts["broken"] == []
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_formulas_are_set(look, path):
+    facts = look(path).facts
+    assert facts["bare"] == [] and facts["mathErrors"] == []
+    # TeX or a role that was left as it is in the source.
+    raw = r"\$\$|\\\(|\\\[|\\begin\{|\{(?:prf:\w+|cite:?\w*|eq|ref|numref|doc|term)\}"
+    assert re.findall(rf".{{0,40}}(?:{raw}).{{0,40}}", facts["words"]) == []
+
+
+def test_the_root_leads_to_the_introduction(look):
+    assert look("index.html").page_address.endswith("/book/intro.html")
+
+
+def test_some_formulas_were_seen(look):
+    assert all(look(path).facts["formulas"] > 20 for path in site.chapters())
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_links_within_the_book_lead_somewhere(look, base, path):
+    lost = []
+    for link in look(path).facts["links"]:
+        place = link.partition("#")[0]
+        if place.startswith(base + "/"):
+            file = site.SITE / place[len(base) + 1 :].partition("?")[0]
+            if not (file.is_file() or (file / "index.html").is_file()):
+                lost.append(link)
+    assert lost == []
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_weight(look, path):
+    seen = look(path)
+    limit = LIMIT_MOVING if site.moves(path) else LIMIT
+    heaviest = seen.bytes.most_common(5)
+    assert sum(seen.bytes.values()) < limit, f"{heaviest}"
+
+
+def test_table_of_weights(look, record_property, capsys):
+    """Print the weights: as sent packed (what GitHub Pages does), and as stored."""
+    lines = [f"{'page':44} {'sent MB':>8} {'stored MB':>10} {'files':>6}  moves"]
+    for path in PAGES:
+        seen = look(path)
+        sent = sum(seen.bytes.values())
+        moves = "yes" if site.moves(path) else ""
+        lines.append(f"{path:44} {sent / MB:8.2f} {seen.unpacked / MB:10.2f} {len(seen.bytes):6}  {moves}")
+    with capsys.disabled():
+        print("\n" + "\n".join(lines))
+
+
+# --- phone, dark, everybody -----------------------------------------------------------------------------
+
+OVERFLOW = """() => {
+  const width = document.documentElement.clientWidth;
+  const scrolls = e => { for (; e && e !== document.body; e = e.parentElement)
+    if (getComputedStyle(e).overflowX !== 'visible') return true; return false; };
+  const wide = [...document.body.querySelectorAll('*')].filter(
+    e => e.getBoundingClientRect().right > width + 1 && e.checkVisibility() && !scrolls(e));
+  return [document.documentElement.scrollWidth - width, wide.slice(0, 5).map(e => e.outerHTML.slice(0, 120))];
+}"""
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_fits_a_phone(open_page, path):
+    over, wide = open_page(path, size=site.PHONE).page.evaluate(OVERFLOW)
+    assert over <= 0, wide
+
+
+def violations(page):
+    from axe_playwright_python.sync_playwright import Axe
+
+    found = Axe().run(page).response["violations"]
+    return [
+        f"{v['impact']} {v['id']}: {v['help']}: {[n['html'][:140] for n in v['nodes'][:4]]}"
+        for v in found
+        if v["impact"] in {"serious", "critical"}
+    ]
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("path", PAGES)
+def test_accessible(open_page, path, theme):
+    page = open_page(path, theme=theme).page
+    shade = page.evaluate("document.documentElement.dataset.theme")
+    assert shade == theme
+    assert violations(page) == []
+
+
+def test_dark_is_dark(open_page):
+    """So that the test above looks at two things, not twice at one."""
+    light, dark = (
+        open_page(site.chapters()[0], theme=theme).page.evaluate(
+            "getComputedStyle(document.body).backgroundColor.match(/\\d+/g).slice(0, 3).map(Number)"
+        )
+        for theme in ("light", "dark")
+    )
+    assert sum(light) > 600 and sum(dark) < 200
+
+
+# --- launch buttons -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS)
+def test_launch_buttons(look, path):
+    config = yaml.safe_load((site.ROOT / "_config.yml").read_text(encoding="utf-8"))
+    url, branch = config["repository"]["url"].rstrip("/"), config["repository"]["branch"]
+    slug = re.fullmatch(r"https://github\.com/([\w.-]+/[\w.-]+)", url)[1]
+    notebook = path.replace(".html", ".ipynb")
+    launch = [h for h in look(path).facts["links"] if re.search(r"mybinder|colab", h)]
+    assert sorted(set(launch)) == [
+        f"https://colab.research.google.com/github/{slug}/blob/{branch}/{notebook}",
+        f"https://mybinder.org/v2/gh/{slug}/{branch}?urlpath=lab/tree/{notebook}",
+    ]
