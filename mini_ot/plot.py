@@ -175,7 +175,7 @@ def slider(
     fmt : str
         How a value is printed beside the slider.
     **subplots
-        Passed to :func:`matplotlib.pyplot.subplots`, such as ``ncols=2`` or ``sharey=True``.
+        Passed to ``matplotlib.pyplot.subplots``, such as ``ncols=2`` or ``sharey=True``.
 
     Returns
     -------

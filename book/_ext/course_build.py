@@ -1,0 +1,68 @@
+"""What this book adds to Sphinx: its own copy of the browser's libraries, and an honest execution cache.
+
+Sphinx calls `setup`; `jupyter-book build .` therefore does the right thing with or without `make`.
+"""
+
+import hashlib
+import os
+import shutil
+from pathlib import Path
+
+from sphinx.util import logging
+
+logger = logging.getLogger(__name__)
+
+
+def setup(app):
+    app.add_config_value("course_key", "", "env")  # "env": a change makes Sphinx read every page again
+    app.connect("config-inited", serve_libraries_locally)
+    app.connect("config-inited", key_the_cache)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
+
+
+def libraries_folder(source: Path) -> Path:
+    """Where `tools/course.py` puts MathJax, require.js and the widget manager."""
+    return Path(os.environ.get("COURSE_LIBRARIES") or source / "_build" / "libraries")
+
+
+def serve_libraries_locally(app, config):
+    """Point the pages at the libraries in the site, if they are there, else leave the usual CDN links."""
+    folder = libraries_folder(Path(app.srcdir))
+    if not (folder / "vendor" / "mathjax" / "tex-mml-chtml.js").is_file():
+        logger.info("course: no local browser libraries, pages will load MathJax and widgets from a CDN")
+        return
+    # Not under _static: Jupyter Book adds every script it finds there to every page.
+    config.html_extra_path = [*config.html_extra_path, str(folder)]
+    config.mathjax_path = "../vendor/mathjax/tex-mml-chtml.js"
+    config.nb_ipywidgets_js = {
+        "../vendor/widgets/require.js": {},
+        "../vendor/widgets/embed-amd.js": {"data-jupyter-widgets-cdn": "", "crossorigin": "anonymous"},
+    }
+
+
+def course_key(source: Path) -> str:
+    """Hash everything but the notebooks that a notebook's outputs depend on."""
+    digest = hashlib.sha256()
+    root = Path(os.environ.get("COURSE_ROOT") or source)
+    found = [*root.glob("mini_ot/**/*.py"), *root.glob("exercises/**/*.py"), root / "requirements.txt"]
+    found += [p for p in source.glob("book/data/**/*") if p.is_file() and "__pycache__" not in p.parts]
+    for path in sorted(p for p in found if p.is_file()):
+        digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
+    return digest.hexdigest()
+
+
+def key_the_cache(app, config):
+    """Forget all executions when the package, the exercises, the data or the lock has changed.
+
+    jupyter-cache looks at a notebook's own code only, so it would show yesterday's numbers.
+    """
+    config.course_key = course_key(Path(app.srcdir))
+    cache = Path(config.nb_execution_cache_path or Path(app.outdir).parent / ".jupyter_cache")
+    stamp = cache / "course_key"
+    if cache.exists() and (not stamp.exists() or stamp.read_text() != config.course_key):
+        logger.info(
+            "course: the package, the exercises, the data or the lock changed: executing every notebook"
+        )
+        shutil.rmtree(cache)
+    cache.mkdir(parents=True, exist_ok=True)
+    stamp.write_text(config.course_key)
