@@ -22,7 +22,7 @@ def _composition():
 
 
 class Bend(mo.Map):
-    """A map whose log-determinant depends on the place, and whose coordinates mix: each coordinate bends the other."""
+    """A map whose log-determinant depends on the place, and whose first coordinate bends the second."""
 
     def _forward(self, x):
         return np.c_[np.sinh(x[:, 0]), x[:, 1] + x[:, 0] ** 2]
