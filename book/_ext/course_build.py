@@ -12,9 +12,20 @@ from sphinx.util import logging
 
 logger = logging.getLogger(__name__)
 
+# Runs before all other scripts.  The theme's Font Awesome must not replace icons that widgets still change:
+# the widgets would stop at an error and the picture stand still.  Their fonts are in vendor/widgets.
+BEFORE_WIDGETS = """
+window.FontAwesomeConfig = {observeMutations: false};
+window.require = {paths: Object.fromEntries(
+  ["/base", "/controls", "/html-manager", "/html-manager/dist/libembed-amd"].map(
+    name => ["@jupyter-widgets" + name, "../vendor/widgets/" + name.split("/").pop()]))};
+"""
+
 
 def setup(app):
     app.add_config_value("course_key", "", "env")  # "env": a change makes Sphinx read every page again
+    app.add_config_value("course_style", "", "html")  # "html": a change makes Sphinx write every page again
+    app.add_js_file(None, body=BEFORE_WIDGETS, priority=50)
     app.connect("config-inited", serve_libraries_locally)
     app.connect("config-inited", key_the_cache)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
@@ -57,6 +68,8 @@ def key_the_cache(app, config):
     jupyter-cache looks at a notebook's own code only, so it would show yesterday's numbers.
     """
     config.course_key = course_key(Path(app.srcdir))
+    style = sorted(Path(app.srcdir).glob("book/_static/*.*s"))
+    config.course_style = hashlib.sha256(b"".join(p.read_bytes() for p in style)).hexdigest()
     cache = Path(config.nb_execution_cache_path or Path(app.outdir).parent / ".jupyter_cache")
     stamp = cache / "course_key"
     if cache.exists() and (not stamp.exists() or stamp.read_text() != config.course_key):
