@@ -3,11 +3,11 @@
 Chapter 1.  Every number is given with what two fresh samples of the same law would show.
 """
 
-import math
 from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
+from scipy.special import ndtr
 
 from ._jit import by_rows, fast_sum, jit
 from ._validate import count, generator, samples, two_clouds
@@ -266,26 +266,12 @@ def crps(density: Density, z) -> np.ndarray:
         raise TypeError(f"density must be a mini_ot Density, got {type(density).__name__}")
     density._must_be_1d("crps")
     z = samples(z, "z", dim=1)[:, 0]
-    # Far covariates weigh next to nothing: the lightest centres, 1e-9 of the mass together, are left out.
-    order = np.argsort(-density.weights, kind="stable")
-    heaviest = order[: np.searchsorted(np.cumsum(density.weights[order]), 1 - 1e-9) + 1]
-    centre, weight, h = density.centres[heaviest, 0], density.weights[heaviest], density.bandwidth[0]
-    between, within, n = np.empty(len(z)), np.empty(len(centre)), len(centre)
-    by_rows(_mean_distances, len(z), len(z) * n, between, z, centre, weight, h)
-    by_rows(_mean_distances, n, n * n, within, centre, centre, weight, np.sqrt(2) * h)
-    return (between - 0.5 * (weight @ within) / weight.sum()) / weight.sum()
-
-
-@jit
-def _mean_distances(start, stop, out, z, centre, weight, sd):
-    """out[i] = sum_j weight_j E|z_i - X_j| for X_j ~ N(centre_j, sd^2)."""
-    for i in range(start, stop):
-        total = 0.0
-        for j in range(len(centre)):
-            u = (z[i] - centre[j]) / sd
-            if abs(u) > 9.0:  # the bell does not reach that far: |u| is right to the last digit
-                total += weight[j] * abs(u)
-            else:
-                bell = math.exp(-0.5 * u * u) * 0.7978845608028654  # sqrt(2 / pi)
-                total += weight[j] * (u * math.erf(u * 0.7071067811865476) + bell)
-        out[i] = sd * total
+    centre, weight, h = density.centres[:, 0], density.weights, density.bandwidth[0]
+    distance = np.empty(len(z))  # E|X - z|, a sum of closed forms
+    for i, one in enumerate(z):
+        u = (one - centre) / h
+        distance[i] = h * weight @ (u * (2 * ndtr(u) - 1) + np.sqrt(2 / np.pi) * np.exp(-0.5 * u**2))
+    # E|X - X'| is twice the integral of F (1 - F).  On a grid of half a bandwidth the trapezoid rule has
+    # converged to rounding: its error is of order exp(-pi^2 (h / step)^2).
+    F = density.cdf(np.arange(centre.min() - 9 * h, centre.max() + 9 * h, h / 2))
+    return distance - 0.5 * h * (F * (1 - F)).sum()
