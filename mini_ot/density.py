@@ -94,6 +94,10 @@ class Density:
         pick = rng.choice(len(self.centres), size=n, p=self.weights / self.weights.sum())
         return self.centres[pick] + self.bandwidth * rng.standard_normal((n, self.dim))
 
+    def moved(self, by) -> "Density":
+        """Return the density of X + `by`, for a number or a vector of shape (d,)."""
+        return Density(self.centres + np.asarray(by, dtype=np.float64), self.bandwidth, self._log_weights)
+
     def cdf(self, t) -> np.ndarray:
         """Return P(X <= t) for each t of shape (n,); dimension one only."""
         self._must_be_1d("cdf")

@@ -94,6 +94,13 @@ def test_samples_follow_the_density(rng):
     assert (draw == density.sample(40_000, rng=0)).all()
 
 
+def test_moved(rng):
+    density = mo.kde(rng.standard_normal((6, 2)))
+    t = rng.standard_normal((4, 2))
+    assert np.allclose(density.moved([1.0, -2.0]).log_density(t + [1.0, -2.0]), density.log_density(t))
+    assert (density.moved(0.5).weights == density.weights).all()
+
+
 def test_ties_are_reported():
     with pytest.warns(UserWarning, match="repeated values"):
         mo.kde(np.repeat([1.0, 2.0, 3.0], 20))
