@@ -58,6 +58,17 @@ def test_nbval_compares_the_table_of_record(tmp_path, stored, count, passes):
     assert "1 passed" in done.stdout if passes else "1 failed" in done.stdout
 
 
+def test_the_project_runs_with_these_flags():
+    """Keep what is proved here and what `make test` runs the same."""
+    import inspect
+
+    from tools import commands
+
+    run = inspect.getsource(commands.stage_notebooks)
+    missing = [flag for flag in FLAGS if flag.replace(f"{ROOT}{os.sep}", "").replace(os.sep, "/") not in run]
+    assert not missing
+
+
 def test_the_hole_that_the_style_test_closes(tmp_path):
     """Without count and outputs nbval passes whatever is printed, so test_style.py must forbid that."""
     from tests.style_rules import outputs

@@ -208,31 +208,21 @@ def fresh_environment(folder: Path, version: str) -> dict[str, str]:
     uv = shutil.which("uv")
     ours = f"{sys.version_info.major}.{sys.version_info.minor}"
     base = sys.executable if ours == version else shutil.which(f"python{version}")
-    if uv:
-        run([uv, "venv", "-q", "--python", base or version, str(folder)], timeout=120)
-        # The buildpack calls pip; uv brings the same packages sooner, and takes the same arguments but one.
-        shim = folder / "bin" / "pip"
-        shim.write_text(
-            '#!/bin/bash\nargs=("${@//--no-cache-dir/--quiet}")\n'
-            f'exec "{uv}" pip "${{args[0]}}" --python "{folder}/bin/python" "${{args[@]:1}}"\n'
-        )
-        shim.chmod(0o755)
-    elif base:
+    if base:
         run([base, "-m", "venv", str(folder)], timeout=120)
+    elif uv:
+        run([uv, "venv", "-q", "--seed", "--python", version, str(folder)], timeout=300)
     else:
-        raise Impossible(f"there is neither uv nor Python {version}, which Binder would use")
-    home = folder.parent / "home"
-    home.mkdir()
-    kept = {
-        k: v
-        for k, v in os.environ.items()
-        if not k.startswith(("JUPYTER", "PYTHON", "VIRTUAL_ENV", "IPYTHON"))
-    }
-    return kept | {
-        "HOME": str(home),  # no settings of whoever runs this
-        "XDG_CACHE_HOME": os.environ.get(
-            "XDG_CACHE_HOME", str(Path.home() / ".cache")
-        ),  # but their downloads
+        raise Impossible(f"there is neither Python {version}, which Binder would use, nor uv to fetch it")
+    own = ("JUPYTER", "PYTHON", "VIRTUAL_ENV", "IPYTHON")
+    settings = str(folder.parent / "settings")  # none of whoever runs this
+    return {k: v for k, v in os.environ.items() if not k.startswith(own)} | {
+        "JUPYTER_CONFIG_DIR": settings,
+        "JUPYTER_DATA_DIR": settings,
+        "JUPYTER_RUNTIME_DIR": settings,
+        "JUPYTERLAB_SETTINGS_DIR": settings,
+        "JUPYTERLAB_WORKSPACES_DIR": settings,
+        "IPYTHONDIR": settings,
         "PATH": f"{folder / 'bin'}{os.pathsep}{os.environ['PATH']}",
         "KERNEL_PYTHON_PREFIX": str(folder),
         "NB_PYTHON_PREFIX": str(folder),
