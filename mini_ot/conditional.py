@@ -174,7 +174,8 @@ def conditional_kde(z, y, *, bandwidth="likelihood", groups=None) -> Conditional
         return -score, -gradient.mean(axis=0)
 
     limits = [(np.log(1e-3), np.log(4.0))] * q + [(np.log(1e-2), np.log(1e3))] * p
-    found = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=limits, options={"maxiter": 200, "ftol": 1e-7})
+    options = {"maxiter": 200, "ftol": 1e-7}
+    found = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=limits, options=options)
     h = spread * np.exp(found.x)
     return ConditionalDensity(z, y, h[:q], h[q:], score=-found.fun - np.log(spread[:q]).sum())
 
