@@ -137,7 +137,7 @@ class Visit:
 def visit(browser, base: str, path: str, *, size=DESKTOP, theme="light", folder: Path = SITE):
     """Open a page; whatever it wants from another origin is refused and noted."""
     context = browser.new_context(viewport=size, color_scheme=theme, service_workers="block")
-    context.set_default_timeout(20_000)
+    context.set_default_timeout(60_000)
     # The theme keeps the reader's choice there.
     context.add_init_script(f"localStorage.mode = '{theme}'; localStorage.theme = '{theme}'")
     page = context.new_page()
