@@ -1,7 +1,5 @@
 """Exercises of chapter 1: likelihood, leave-one-out, distances between clouds, the best bandwidth."""
 
-# ruff: noqa: E501  (in texts one sentence is one line)
-
 import numpy as np
 
 from .engine import Exercise
@@ -127,7 +125,9 @@ def _no_height(x, h):
     log-likelihood and cannot be compared with other models."""
 )
 def _no_normalisation(x, h):
-    return np.log(np.sqrt(2 * np.pi) * _bumps(x, h, False).sum(axis=1) / (len(x) - 1)).mean()
+    return np.log(
+        np.sqrt(2 * np.pi) * _bumps(x, h, False).sum(axis=1) / (len(x) - 1)
+    ).mean()
 
 
 @leave_one_out_exercise.mistake(
@@ -183,7 +183,7 @@ energy_exercise = Exercise(
 
 @energy_exercise.solution
 def energy(x, y):
-    """Return the unbiased energy distance of the clouds x, shape (n, d), and y, shape (m, d)."""
+    """Return the unbiased energy distance of the clouds x (n, d) and y (m, d)."""
 
     def sum_of_distances(a, b):
         return np.sqrt(((a[:, None] - b) ** 2).sum(axis=2)).sum()
@@ -206,7 +206,11 @@ def _mean_distances(x, y, own=1, power=1.0):
         return (((a[:, None] - b) ** 2).sum(axis=2) ** (power / 2)).sum()
 
     n, m = len(x), len(y)
-    return total(x, y) / (n * m), total(x, x) / (n * (n - own)), total(y, y) / (m * (m - own))
+    return (
+        total(x, y) / (n * m),
+        total(x, x) / (n * (n - own)),
+        total(y, y) / (m * (m - own)),
+    )
 
 
 @energy_exercise.mistake(
@@ -245,7 +249,11 @@ def _city_block(x, y):
         return np.abs(a[:, None] - b).sum()
 
     n, m = len(x), len(y)
-    return 2 * total(x, y) / (n * m) - total(x, x) / (n * (n - 1)) - total(y, y) / (m * (m - 1))
+    return (
+        2 * total(x, y) / (n * m)
+        - total(x, x) / (n * (n - 1))
+        - total(y, y) / (m * (m - 1))
+    )
 
 
 @energy_exercise.mistake(
@@ -314,12 +322,16 @@ def _unsorted(x, y):
     return np.sqrt(((x - y) ** 2).mean())
 
 
-@w2_exercise.mistake("You sorted only one of the two clouds: both must be in order to be paired by rank.")
+@w2_exercise.mistake(
+    "You sorted only one of the two clouds: both must be in order to be paired by rank."
+)
 def _one_sorted(x, y):
     return np.sqrt(((np.sort(x) - y) ** 2).mean())
 
 
-@w2_exercise.mistake("You sorted only one of the two clouds, the second: both must be in order.")
+@w2_exercise.mistake(
+    "You sorted only one of the two clouds, the second: both must be in order."
+)
 def _other_sorted(x, y):
     return np.sqrt(((x - np.sort(y)) ** 2).mean())
 

@@ -1,7 +1,5 @@
 """Exercises of chapter 2: conditional weights, scores of forecasts, calibration."""
 
-# ruff: noqa: E501  (in texts one sentence is one line)
-
 import numpy as np
 
 from .engine import Exercise
@@ -62,7 +60,7 @@ weights = Exercise(
 
 @weights.solution
 def similar_days(y_star, y, h):
-    """Return the weights (n,) of past days y (n, p) at y_star (p,), for bandwidths h (p,)."""
+    """Return the weights (n,) of days y (n, p) at y_star (p,), bandwidths h (p,)."""
     squared = (((y_star - y) / h) ** 2).sum(axis=1)
     weight = np.exp(-(squared - squared.min()) / 2)
     return weight / weight.sum()
@@ -78,7 +76,9 @@ def _kernel(y_star, y, h, power=2.0, half=0.5):
     return np.exp(-half * (np.abs((y_star - y) / h) ** power).sum(axis=1))
 
 
-@weights.mistake("""The weights do not add up to one: divide by their sum, or the estimate is no density.""")
+@weights.mistake(
+    """The weights do not add up to one: divide by their sum, or the estimate is no density."""
+)
 def _not_normalised(y_star, y, h):
     return _kernel(y_star, y, h)
 
@@ -246,7 +246,7 @@ pit_exercise = Exercise(
 
 @pit_exercise.solution
 def pit_counts(mean, sd, z, bins):
-    """Return how many PIT values fall in each of the equal bins of [0, 1], an array (bins,)."""
+    """Return the counts (bins,) of PIT values in equal bins of [0, 1]."""
     from scipy.stats import norm
 
     counts, _ = np.histogram(norm.cdf((z - mean) / sd), bins=bins, range=(0, 1))
@@ -286,7 +286,9 @@ def _not_standardised(mean, sd, z, bins):
     return _histogram(_normal_cdf(z - mean), bins)
 
 
-@pit_exercise.mistake("""You divided by the variances; the Gaussian's scale is its standard deviation.""")
+@pit_exercise.mistake(
+    """You divided by the variances; the Gaussian's scale is its standard deviation."""
+)
 def _by_variance(mean, sd, z, bins):
     return _histogram(_normal_cdf((z - mean) / sd**2), bins)
 

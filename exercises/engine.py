@@ -57,13 +57,23 @@ class Exercise:
         Relative difference up to which two answers are the same.
     """
 
-    def __init__(self, number, title, *, level, minutes, text, hints, answer="", rtol=1e-6):
+    def __init__(
+        self, number, title, *, level, minutes, text, hints, answer="", rtol=1e-6
+    ):
         if level not in LEVELS:
             raise ValueError(f"level must be one of {LEVELS}, got {level!r}")
         if len(hints) != 2:
             raise ValueError(f"hints must be a pair, got {len(hints)}")
-        self.number, self.title, self.level, self.minutes = number, title, level, minutes
-        self.text, self.answer = textwrap.dedent(text).strip(), textwrap.dedent(answer).strip()
+        self.number, self.title, self.level, self.minutes = (
+            number,
+            title,
+            level,
+            minutes,
+        )
+        self.text, self.answer = (
+            textwrap.dedent(text).strip(),
+            textwrap.dedent(answer).strip(),
+        )
         self.hints, self.rtol = tuple(" ".join(h.split()) for h in hints), rtol
         self.mistakes: list[tuple[str, Callable]] = []
         self.function: Callable | None = None
@@ -107,7 +117,11 @@ class Exercise:
         source = self.code()
         definition = _definition(source)
         documented = isinstance(definition.body[0], ast.Expr)
-        last = definition.body[0].end_lineno if documented else definition.body[0].lineno - 1
+        last = (
+            definition.body[0].end_lineno
+            if documented
+            else definition.body[0].lineno - 1
+        )
         head = "\n".join(source.splitlines()[:last])
         return f'{head}\n    raise NotImplementedError("exercise {self.number}")'
 
@@ -127,14 +141,19 @@ class Exercise:
             try:
                 got = candidate(*given)
             except Exception as error:
-                return _raised(error, "for arguments " + ", ".join(_short(a) for a in arguments))
+                return _raised(
+                    error, "for arguments " + ", ".join(_short(a) for a in arguments)
+                )
             if not _same(given, arguments, 0):
                 return "Your function changes its arguments in place: work on copies of them."
             outcomes.append((arguments, got, self.function(*deepcopy(arguments))))
         if all(_same(got, right, self.rtol) for _, got, right in outcomes):
             return None
         for message, wrong in self.mistakes:
-            if all(_same(got, wrong(*deepcopy(arguments)), self.rtol) for arguments, got, _ in outcomes):
+            if all(
+                _same(got, wrong(*deepcopy(arguments)), self.rtol)
+                for arguments, got, _ in outcomes
+            ):
                 return message
         return _generic(outcomes, self.rtol)
 
@@ -175,7 +194,9 @@ def check(number: str, answer: Callable) -> CheckResult:
     """
     exercise = find(number)
     if exercise.on_paper:
-        raise ValueError(f"number must name a code exercise, got {number!r}, which is done on paper")
+        raise ValueError(
+            f"number must name a code exercise, got {number!r}, which is done on paper"
+        )
     try:
         message = exercise.diagnose(answer)
     except _NotAttempted:
@@ -191,7 +212,9 @@ def check(number: str, answer: Callable) -> CheckResult:
 def find(number: str) -> Exercise:
     """Return the exercise with this number."""
     if not isinstance(number, str):
-        raise TypeError(f"number must be a text such as '1.2', got {type(number).__name__} {number!r}")
+        raise TypeError(
+            f"number must be a text such as '1.2', got {type(number).__name__} {number!r}"
+        )
     found = {e.number: e for e in chapter(number.partition(".")[0])}
     if number not in found:
         raise ValueError(
@@ -202,7 +225,11 @@ def find(number: str) -> Exercise:
 
 def chapter(number: str) -> list[Exercise]:
     """Return the exercises of a chapter in order (none if it has no file)."""
-    name = f"mini_ot_exercises.ch{int(number):02d}" if str(number).isdigit() else "mini_ot_exercises.?"
+    name = (
+        f"mini_ot_exercises.ch{int(number):02d}"
+        if str(number).isdigit()
+        else "mini_ot_exercises.?"
+    )
     try:
         module = import_module(name)
     except ModuleNotFoundError as error:
@@ -210,7 +237,9 @@ def chapter(number: str) -> list[Exercise]:
             raise
         return []
     found = [e for e in vars(module).values() if isinstance(e, Exercise)]
-    return sorted({id(e): e for e in found}.values(), key=lambda e: int(e.number.split(".")[1]))
+    return sorted(
+        {id(e): e for e in found}.values(), key=lambda e: int(e.number.split(".")[1])
+    )
 
 
 class _NotAttempted(Exception):
@@ -224,7 +253,11 @@ def _raised(error, where) -> str:
 
 
 def _definition(source):
-    return next(node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.FunctionDef))
+    return next(
+        node
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.FunctionDef)
+    )
 
 
 def _short(value) -> str:
@@ -234,7 +267,11 @@ def _short(value) -> str:
 def _same(a, b, rtol) -> bool:
     """Whether two answers agree: numbers, arrays, or tuples and lists of them."""
     if isinstance(a, tuple) or isinstance(b, tuple):
-        both = isinstance(a, (tuple, list)) and isinstance(b, (tuple, list)) and len(a) == len(b)
+        both = (
+            isinstance(a, (tuple, list))
+            and isinstance(b, (tuple, list))
+            and len(a) == len(b)
+        )
         return both and all(_same(p, q, rtol) for p, q in zip(a, b, strict=True))
     try:
         a, b = np.asarray(a, dtype=float), np.asarray(b, dtype=float)
@@ -257,14 +294,21 @@ def _generic(outcomes, rtol) -> str:
     except (TypeError, ValueError):
         return f"Your function returns {type(got).__name__}, expected {type(right).__name__} {where}."
     if got.shape != right.shape:
-        return f"Your function returns shape {got.shape}, expected {right.shape} {where}."
+        return (
+            f"Your function returns shape {got.shape}, expected {right.shape} {where}."
+        )
     if not np.isfinite(got).all() and np.isfinite(right).all():
         return f"Your function returns NaN or infinity {where}."
-    ratios = [np.asarray(g, dtype=float) / np.where(np.asarray(r) == 0, np.nan, r) for _, g, r in outcomes]
+    ratios = [
+        np.asarray(g, dtype=float) / np.where(np.asarray(r) == 0, np.nan, r)
+        for _, g, r in outcomes
+    ]
     ratio = np.concatenate([np.ravel(r) for r in ratios])
     ratio = ratio[np.isfinite(ratio)]
     if len(ratio) and np.allclose(ratio, -1, rtol=rtol):
         return "Every value has the wrong sign."
     if len(ratio) > 1 and np.allclose(ratio, ratio[0], rtol=1e-6):
-        return "Your values are proportional to the right ones: a constant factor is off."
+        return (
+            "Your values are proportional to the right ones: a constant factor is off."
+        )
     return f"The values are wrong {where}: try a case so small that you can work it out by hand."

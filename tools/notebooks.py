@@ -119,7 +119,7 @@ def exercise_table(exercises: list) -> str:
     """Make the teachers' table: what each exercise takes, and which mistakes its check names."""
     lines = ["| exercise | level | minutes | mistakes that the check names |", "|---|---|---|---|"]
     for e in exercises:
-        named = "<br>".join(message for message, _ in e.mistakes).replace("|", "\\|") or "(on paper)"
+        named = "<br>".join(f"• {message}" for message, _ in e.mistakes).replace("|", "\\|") or "(on paper)"
         lines.append(f"| {e.number} {e.title} | {e.level} | {e.minutes} | {named} |")
     return "\n".join(lines) + "\n"
 

