@@ -193,3 +193,20 @@ def test_launch_buttons(look, path):
         f"https://colab.research.google.com/github/{slug}/blob/{branch}/{notebook}",
         f"https://mybinder.org/v2/gh/{slug}/{branch}?urlpath=lab/tree/{notebook}",
     ]
+
+
+# --- the two editions -----------------------------------------------------------------------------------
+
+
+def test_students_edition_has_no_solutions():
+    """Neither the pages nor the notebooks that one can download from them may hold any."""
+    folder = site.ROOT / "_build" / "students" / "_build" / "html"
+    if not folder.exists():
+        pytest.skip("the students' edition is not built: run 'EDITION=students make build'")
+    for page in site.chapters():
+        html = (folder / page).read_text(encoding="utf-8")
+        source = (folder / "_sources" / page).with_suffix(".ipynb").read_text(encoding="utf-8")
+        assert 'class="exercise' in html and 'class="solution' not in html
+        assert "{exercise}" in source and "{solution}" not in source
+        # The words are those that pages with solutions have.
+        assert 'class="solution' in site.text(page)
