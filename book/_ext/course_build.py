@@ -12,10 +12,11 @@ from sphinx.util import logging
 
 logger = logging.getLogger(__name__)
 
-# Runs before all other scripts.  The theme's Font Awesome must not replace icons that widgets still change:
-# the widgets would stop at an error and the picture stand still.  Their fonts are in vendor/widgets.
-BEFORE_WIDGETS = """
-window.FontAwesomeConfig = {observeMutations: false};
+# These run before all other scripts.  The theme's Font Awesome must not replace icons that widgets still
+# change: the widgets would stop at an error and the picture stand still.
+KEEP_ICONS = "window.FontAwesomeConfig = {observeMutations: false};"
+# The widget manager asks require.js where its fonts are.
+FIND_FONTS = """
 window.require = {paths: Object.fromEntries(
   ["/base", "/controls", "/html-manager", "/html-manager/dist/libembed-amd"].map(
     name => ["@jupyter-widgets" + name, "../vendor/widgets/" + name.split("/").pop()]))};
@@ -23,13 +24,10 @@ window.require = {paths: Object.fromEntries(
 
 
 def setup(app):
-    app.add_config_value(
-        "course_key", "", "env"
-    )  # "env": a change makes Sphinx read every page again
-    app.add_config_value(
-        "course_style", "", "html"
-    )  # "html": a change makes Sphinx write every page again
-    app.add_js_file(None, body=BEFORE_WIDGETS, priority=50)
+    # A change of the first makes Sphinx read every page again, one of the second write every page again.
+    app.add_config_value("course_key", "", "env")
+    app.add_config_value("course_style", "", "html")
+    app.add_js_file(None, body=KEEP_ICONS, priority=50)
     app.connect("config-inited", serve_libraries_locally)
     app.connect("config-inited", key_the_cache)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
@@ -45,9 +43,10 @@ def serve_libraries_locally(app, config):
     folder = libraries_folder(Path(app.srcdir))
     if not (folder / "vendor" / "mathjax" / "tex-mml-chtml.js").is_file():
         logger.info(
-            "course: no local browser libraries, pages will load MathJax and widgets from a CDN"
+            "course: no local libraries, pages load MathJax and widgets from a CDN"
         )
         return
+    app.add_js_file(None, body=FIND_FONTS, priority=50)
     # Not under _static: Jupyter Book adds every script it finds there to every page.
     config.html_extra_path = [*config.html_extra_path, str(folder)]
     config.mathjax_path = "../vendor/mathjax/tex-mml-chtml.js"
@@ -69,12 +68,8 @@ def course_key(source: Path) -> str:
         *root.glob("exercises/**/*.py"),
         root / "requirements.txt",
     ]
-    found += [
-        p
-        for p in source.glob("book/data/**/*")
-        if p.is_file() and "__pycache__" not in p.parts
-    ]
-    for path in sorted(p for p in found if p.is_file()):
+    found += source.glob("book/data/**/*.*")
+    for path in sorted(p for p in found if p.is_file() and p.suffix != ".pyc"):
         digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
     return digest.hexdigest()
 
@@ -86,19 +81,14 @@ def key_the_cache(app, config):
     """
     config.course_key = course_key(Path(app.srcdir))
     style = sorted(Path(app.srcdir).glob("book/_static/*.*s"))
-    config.course_style = hashlib.sha256(
-        b"".join(p.read_bytes() for p in style)
-    ).hexdigest()
-    cache = Path(
-        config.nb_execution_cache_path or Path(app.outdir).parent / ".jupyter_cache"
-    )
+    contents = b"".join(p.read_bytes() for p in style)
+    config.course_style = hashlib.sha256(contents).hexdigest()
+    default = Path(app.outdir).parent / ".jupyter_cache"
+    cache = Path(config.nb_execution_cache_path or default)
     stamp = cache / "course_key"
-    if cache.exists() and (
-        not stamp.exists() or stamp.read_text() != config.course_key
-    ):
-        logger.info(
-            "course: the package, the exercises, the data or the lock changed: executing every notebook"
-        )
+    known = stamp.read_text() if stamp.exists() else ""
+    if cache.exists() and known != config.course_key:
+        logger.info("course: package, exercises, data or lock changed: executing anew")
         shutil.rmtree(cache)
     cache.mkdir(parents=True, exist_ok=True)
     stamp.write_text(config.course_key)
