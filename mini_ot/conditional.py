@@ -4,6 +4,7 @@ import numpy as np
 from scipy.optimize import minimize
 
 from ._jit import by_rows, fast_exp, fast_max, fast_sum, jit
+from ._progress import progress
 from ._validate import samples
 from .density import LOG_2PI, Density, as_bandwidth, column_spread, log_kernel_sums
 
@@ -168,6 +169,7 @@ def conditional_kde(z, y, *, bandwidth="likelihood", groups=None) -> Conditional
     value, gradient = np.empty(n), np.empty((n, q + p))
 
     def loss(log_h):
+        bar.update()
         st = np.ascontiguousarray((scaled / np.exp(log_h)).T)
         by_rows(_conditional_terms, n, n * n, value, gradient, st[:q], st[q:], group)
         score = value.mean() - log_h[:q].sum() - 0.5 * q * LOG_2PI
@@ -175,7 +177,8 @@ def conditional_kde(z, y, *, bandwidth="likelihood", groups=None) -> Conditional
 
     limits = [(np.log(1e-3), np.log(4.0))] * q + [(np.log(1e-2), np.log(1e3))] * p
     options = {"maxiter": 200, "ftol": 1e-7}
-    found = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=limits, options=options)
+    with progress(label="bandwidths", unit=" tried") as bar:
+        found = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=limits, options=options)
     h = spread * np.exp(found.x)
     return ConditionalDensity(z, y, h[:q], h[q:], score=-found.fun - np.log(spread[:q]).sum())
 

@@ -7,6 +7,7 @@ from scipy.optimize import brentq, minimize_scalar
 from scipy.special import ndtr
 
 from ._jit import by_rows, fast_exp, fast_max, fast_sum, jit
+from ._progress import progress
 from ._validate import count, generator, positive, samples
 
 LOG_2PI = np.log(2 * np.pi)
@@ -186,6 +187,7 @@ def kde(x, *, bandwidth="likelihood") -> Density:
     no_weight = np.zeros(n)
 
     def loss(log_factor, every=1):
+        bar.update()
         h, some = np.exp(log_factor), slice(None, None, every)
         sums = log_kernel_sums(z[some] / h, z[some] / h, no_weight[some], own[some], own[some])
         return d * log_factor - sums.mean()
@@ -194,10 +196,12 @@ def kde(x, *, bandwidth="likelihood") -> Density:
     # The smallest bandwidth tried is far below any that samples without ties ask for.
     low, high = np.log(1e-4 * scott), np.log(4.0)
     grid = np.linspace(low, high, 24)
-    best = int(np.argmin([loss(g, every=-(-n // 2000)) for g in grid]))
-    bracket = grid[max(best - 1, 0)], grid[min(best + 1, len(grid) - 1)]
-    found = minimize_scalar(loss, bounds=bracket, method="bounded", options={"xatol": 5e-3})
-    if loss(low) <= found.fun:
+    with progress(label="bandwidth", unit=" tried") as bar:
+        best = int(np.argmin([loss(g, every=-(-n // 2000)) for g in grid]))
+        bracket = grid[max(best - 1, 0)], grid[min(best + 1, len(grid) - 1)]
+        found = minimize_scalar(loss, bounds=bracket, method="bounded", options={"xatol": 5e-3})
+        ties = loss(low) <= found.fun
+    if ties:
         warnings.warn(
             "x has repeated values: the leave-one-out likelihood is largest at bandwidth zero. "
             "Pass a bandwidth (the rounding unit of the data, say) or spread the ties out.",

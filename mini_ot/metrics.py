@@ -10,6 +10,7 @@ import numpy as np
 from scipy.special import ndtr
 
 from ._jit import by_rows, fast_sum, jit
+from ._progress import progress
 from ._validate import count, generator, samples, two_clouds
 from .density import Density
 from .discrete import w2
@@ -171,7 +172,8 @@ def noise_floor(target, n: int, measure: Callable, *, repeats: int = 20, rng=0) 
     rng, n, repeats = generator(rng), count(n, "n"), count(repeats, "repeats", at_least=2)
     if not callable(measure):
         raise TypeError(f"measure must be a function of two clouds, got {type(measure).__name__}")
-    values = [measure(target.sample(n, rng=rng), target.sample(n, rng=rng)) for _ in range(repeats)]
+    pairs = progress(range(repeats), label="noise floor")
+    values = [measure(target.sample(n, rng=rng), target.sample(n, rng=rng)) for _ in pairs]
     return NoiseFloor(float(np.mean(values)), float(np.quantile(values, 0.95)))
 
 

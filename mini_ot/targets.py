@@ -15,7 +15,7 @@ LOG_2PI = np.log(2 * np.pi)
 
 
 class Target:
-    """A distribution to learn: what the six classes below have in common.
+    """A distribution to learn: what the classes below have in common.
 
     Attributes
     ----------

@@ -1,5 +1,7 @@
 """Distances against brute force, SciPy and POT; noise floors against their definition."""
 
+import time
+
 import numpy as np
 import ot
 import pytest
@@ -94,6 +96,19 @@ def test_noise_floor_is_what_two_samples_show():
     assert floor == (3.0, pytest.approx(4.8))
     again = [mo.noise_floor(mo.Banana(), 30, mo.energy_distance, rng=7) for _ in range(2)]
     assert again[0] == again[1]
+
+
+def test_long_work_shows_a_bar_and_short_work_none(monkeypatch, capsys):
+    def slow(x, y):
+        time.sleep(0.05)
+        return 0.0
+
+    monkeypatch.delenv("TQDM_DISABLE", raising=False)
+    mo.noise_floor(mo.Banana(), 5, slow, repeats=4)
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr("mini_ot._progress.SECONDS", 0.1)
+    mo.noise_floor(mo.Banana(), 5, slow, repeats=8)
+    assert "noise floor" in capsys.readouterr().err
 
 
 @pytest.mark.jit

@@ -28,6 +28,7 @@ def setup(app):
     app.add_config_value("course_key", "", "env")
     app.add_config_value("course_style", "", "html")
     app.add_js_file(None, body=KEEP_ICONS, priority=50)
+    os.environ["TQDM_DISABLE"] = "1"  # a page is no place for a progress bar
     app.connect("config-inited", serve_libraries_locally)
     app.connect("config-inited", key_the_cache)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
