@@ -147,7 +147,7 @@ def students(folder: Path) -> None:
     """Copy the book's sources without solutions, so that they are in neither the pages nor the downloads."""
     if folder.exists():
         shutil.rmtree(folder)
-    ignore = shutil.ignore_patterns("__pycache__", ".ipynb_checkpoints", "_templates")
+    ignore = shutil.ignore_patterns("__pycache__", ".*", "_templates")
     shutil.copytree(ROOT / "book", folder / "book", ignore=ignore)
     for name in ("_config.yml", "_toc.yml", "LICENSE", "LICENSE-TEXT"):
         if (ROOT / name).exists():
