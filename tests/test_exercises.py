@@ -104,7 +104,7 @@ def test_students_edition_has_no_solution(tmp_path):
         for p in (tmp_path / "students").rglob("*")
         if p.suffix in {".ipynb", ".md"}
     )
-    assert not [p for p in (tmp_path / "students").rglob(".*")], "hidden files are nobody's business"
+    assert not list((tmp_path / "students").rglob(".*"))
     assert "{exercise}" in text
     assert "{solution}" not in text
     for exercise in EXERCISES:
