@@ -16,6 +16,8 @@ from itertools import pairwise
 
 import numba as nb
 import numpy as np
+from numba.core import types
+from numba.extending import lower_builtin, type_callable
 
 _PAIRS_WORTH_A_THREAD = (
     500_000  # below about half a millisecond of work a second thread costs more than it gives
@@ -31,6 +33,26 @@ def jit(function=None, **options):
         return nb.njit(cache=True, **options)(function)
     except RuntimeError:  # "no locator available": neither the package nor the home folder is writable
         return nb.njit(**options)(function)
+
+
+def wide_vectors() -> None:
+    """Let the calling compiled function use 512-bit vectors where the processor has them, up to twice as fast.
+
+    LLVM halves them by default, for the sake of chips that slow down under them; elsewhere this is ignored.
+    """
+
+
+@type_callable(wide_vectors)
+def _wide_vectors_type(context):
+    return lambda: types.none
+
+
+@lower_builtin(wide_vectors)
+def _wide_vectors_code(context, builder, signature, args):
+    set.add(
+        builder.function.attributes, '"prefer-vector-width"="512"'
+    )  # llvmlite's own `add` knows no strings
+    return context.get_dummy_value()
 
 
 @cache
