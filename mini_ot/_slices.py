@@ -33,10 +33,12 @@ def _sort(a, b):
     Two passes by 11 bits each, and then insertion for the lowest ten bits, which hardly ever matter.  Where
     they do (one far point, all others in a few cells), insertion gives up and all 32 bits are sorted by 8.
     """
-    shift = _INDEX + 10
-    for digit in range(2):
-        _scatter(a, b, shift + 11 * digit, 2047)
-        a, b = b, a
+    low, high = np.zeros(2048, np.int64), np.zeros(2048, np.int64)
+    for i in range(len(a)):
+        low[(a[i] >> (_INDEX + 10)) & 2047] += 1
+        high[a[i] >> (_INDEX + 21)] += 1
+    _scatter(a, b, _INDEX + 10, low)
+    _scatter(b, a, _INDEX + 21, high)
     moves, most = 0, 8 * len(a)
     for i in range(1, len(a)):
         one, j = a[i], i
@@ -47,26 +49,26 @@ def _sort(a, b):
         a[j] = one
     if moves > most:
         for digit in range(4):
-            _scatter(a, b, _INDEX + 8 * digit, 255)
+            low[:256] = 0
+            for i in range(len(a)):
+                low[(a[i] >> (_INDEX + 8 * digit)) & 255] += 1
+            _scatter(a, b, _INDEX + 8 * digit, low[:256])
             a, b = b, a
     return a
 
 
 @jit
-def _scatter(a, b, shift, mask):
-    """Put `a` into `b` in the order of (a >> shift) & mask, equal ones as they were."""
-    place = np.zeros(mask + 1, np.int64)
-    for i in range(len(a)):
-        place[(a[i] >> shift) & mask] += 1
-    total = 0
-    for value in range(mask + 1):
-        here = place[value]
-        place[value] = total
+def _scatter(a, b, shift, count):
+    """Put `a` into `b` in the order of its bits above `shift`; `count` says how often each value occurs."""
+    total, mask = 0, len(count) - 1
+    for value in range(len(count)):
+        here = count[value]
+        count[value] = total
         total += here
     for i in range(len(a)):
         value = (a[i] >> shift) & mask
-        b[place[value]] = a[i]
-        place[value] += 1
+        b[count[value]] = a[i]
+        count[value] += 1
 
 
 @jit

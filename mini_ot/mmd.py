@@ -48,7 +48,7 @@ def mmd2(x, y, *, kernel, unbiased: bool = True) -> float:
     Examples
     --------
     >>> import mini_ot as mo
-    >>> mo.mmd2([[0.0], [0.0]], [[1.0], [1.0]], kernel=mo.Energy())
+    >>> round(mo.mmd2([[0.0], [0.0]], [[1.0], [1.0]], kernel=mo.Energy()), 12)
     2.0
 
     References
@@ -87,7 +87,7 @@ def witness(x, y, *, kernel) -> Witness:
     --------
     >>> import mini_ot as mo
     >>> w = mo.witness([[0.0]], [[1.0]], kernel=mo.Energy())
-    >>> w([[0.0], [1.0]]).tolist()
+    >>> w([[0.0], [1.0]]).round(12).tolist()
     [1.0, -1.0]
     """
     return Witness(*two_clouds(x, y), _checked(kernel))
@@ -196,7 +196,8 @@ def mmd_flow(
     -----
     A step of a Gaussian kernel of width h is one-to-one on the whole space if it is at most h^2 / 2, and such
     steps lower the MMD^2.  Those of the energy and Laplace kernels jump by step / n at every particle: their
-    inverse exists only up to such gaps, and the flow can stall where many particles meet one point of y.  The flow holds steps * n * d numbers.
+    inverse exists only up to such gaps, and the flow can stall where many particles meet one point of y.  It
+    holds steps * n * d numbers.
 
     References
     ----------
