@@ -1,0 +1,243 @@
+"""Generative models trained on the same 10,000 samples, measured at the same CPU seconds of one thread.
+
+``python -m benchmarks.flows`` is a small version of some minutes: checkerboard and banana, one seed, 3 and 10
+seconds.  The whole leaderboard:
+
+    python -m benchmarks.flows --targets all --seeds 5 --seconds 3 10 20 60 --out flows.jsonl
+    python -m benchmarks.flows --table flows.jsonl
+
+With --out every result is appended as a line of JSON, and what stands there already is not run again.
+Imports, compilation and measuring are off the clock.
+"""
+
+import os
+
+ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "MINI_OT_NUM_THREADS")
+os.environ.update(dict.fromkeys(ONE_THREAD, "1"))  # read when the libraries below are loaded
+
+import argparse  # noqa: E402
+import json  # noqa: E402
+import platform  # noqa: E402
+import time  # noqa: E402
+from collections import defaultdict  # noqa: E402
+from functools import partial  # noqa: E402
+from importlib.metadata import PackageNotFoundError, version  # noqa: E402
+from itertools import product  # noqa: E402
+from pathlib import Path  # noqa: E402
+
+import numpy as np  # noqa: E402
+
+import mini_ot as mo  # noqa: E402
+from benchmarks import _peers  # noqa: E402
+from benchmarks._quality import floors, quality  # noqa: E402
+
+N = 10_000
+WARM = 0.1  # budget of a first run that counts nowhere: it imports and compiles
+TARGETS = {
+    t.__name__.lower(): t
+    for t in (mo.Checkerboard, mo.Banana, mo.RingOfGaussians, mo.TwoMoons, mo.Pinwheel, mo.Spirals)
+}
+
+
+class Pushed:
+    """The model that a map makes of the standard normal; where a map gives no density, neither does this."""
+
+    def __init__(self, T, *, density: bool = True):
+        self.T, self.density, self.reference = T, density, mo.StandardNormal()
+
+    def sample(self, n, rng):
+        return self.T(self.reference.sample(n, rng=rng))
+
+    def log_density(self, points):
+        if not self.density:
+            return None
+        return mo.pushforward_log_density(self.T, self.reference.log_density, points)
+
+
+class Particles:
+    """The arrived particles of a flow: no generator of new points, so look at the copy ratio."""
+
+    def __init__(self, flow):
+        self.points = flow.particles
+
+    def sample(self, n, rng):
+        return rng.choice(self.points, size=n, replace=n > len(self.points))
+
+    def log_density(self, points):
+        return None
+
+
+def sliced(x, y, seed, **settings):
+    return mo.sliced_mmd_flow(x, y, rng=seed, **settings)
+
+
+TRUTH = "true samples"
+WITHOUT_BUDGET = {  # name: (the package that it needs, the method)
+    "mini_ot affine_map": ("mini-ot", lambda x, y, seed: Pushed(mo.affine_map(x, y))),
+    "mini_ot kde": ("mini-ot", lambda x, y, seed: mo.kde(y)),
+    "mini_ot sliced flow": ("mini-ot", lambda x, y, seed: Pushed(sliced(x, y, seed), density=False)),
+    "mini_ot sliced flow, longer": (
+        "mini-ot",
+        lambda x, y, seed: Pushed(sliced(x, y, seed, steps=400, slices=32), density=False),
+    ),
+    "mini_ot sliced flow, particles": (
+        "mini-ot",
+        lambda x, y, seed: Particles(sliced(x, y, seed, steps=400, slices=32)),
+    ),
+    "scikit-learn KDE": ("scikit-learn", _peers.sklearn_kde),
+    "POT emd, 2,000 points": ("POT", _peers.pot_emd),
+}
+WITH_BUDGET = {
+    "zuko NSF": ("zuko", _peers.zuko_nsf),
+    "normflows NSF": ("normflows", _peers.normflows_nsf),
+    "normflows RealNVP": ("normflows", _peers.normflows_realnvp),
+    "flow_matching": ("flow-matching", _peers.flow_matching),
+}
+METHODS = WITHOUT_BUDGET | WITH_BUDGET
+PACKAGES = ("mini-ot", "numpy", "numba", "torch", "zuko", "normflows", "flow-matching", "POT", "scikit-learn")
+
+
+def installed(package: str) -> bool:
+    try:
+        return bool(version(package))
+    except PackageNotFoundError:
+        return False
+
+
+def processor() -> str:
+    """Return the processor's name, as far as the system tells it."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    names = [text.split(":")[1].strip() for text in lines if text.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def fitted(name: str, x, y, budgets, seed: int):
+    """Yield (budget, CPU seconds, model) of a method; what needs no budget has budget 0."""
+    _, method = METHODS[name]
+    if name in WITH_BUDGET:
+        ways = {budget: partial(method, x, y, budget, seed) for budget in [WARM, *budgets]}
+    else:
+        ways = {WARM: partial(method, x[:2500], y[:2500], seed), 0: partial(method, x, y, seed)}
+    for budget, way in ways.items():
+        start = time.process_time()
+        model = way()
+        seconds = time.process_time() - start
+        if budget != WARM:
+            yield budget, seconds, model
+
+
+def records_of(target_name: str, name: str, seed: int, budgets):
+    """Train and measure one method; yield a record for each budget."""
+    target = TARGETS[target_name]()
+    x = mo.StandardNormal().sample(N, rng=np.random.default_rng([seed, 0]))
+    y, test, fresh = (target.sample(N, rng=np.random.default_rng([seed, k])) for k in (1, 2, 3))
+    record = {"target": target_name, "method": name, "seed": seed, "processor": processor()}
+    if name == TRUTH:
+        yield record | {"budget": 0} | floors(target, y, N, np.random.default_rng([seed, 4]))
+        return
+    record["version"] = version(METHODS[name][0])
+    for budget, seconds, model in fitted(name, x, y, budgets, seed):
+        try:
+            measured = quality(model, target, y, test, fresh, np.random.default_rng([seed, 5]))
+        except ValueError as error:  # samples that are not finite
+            measured = {"error": str(error)}
+        yield record | {"budget": budget, "seconds": seconds} | measured
+
+
+def run(arguments) -> list[dict]:
+    """Run what was asked for and is not in the file yet; return all records."""
+    out = Path(arguments.out) if arguments.out else None
+    records = read(out) if out and out.exists() else []
+    done = {(r["target"], r["seed"], r["method"], r["budget"]) for r in records}
+    present = [name for name in arguments.methods if installed(METHODS[name][0])]
+    for name in set(arguments.methods) - set(present):
+        print(f"not installed, so not compared: {name} (pip install {METHODS[name][0]})")
+    for case in product(arguments.targets, range(arguments.seeds), [TRUTH, *present]):
+        target, seed, name = case
+        budgets = arguments.seconds if name in WITH_BUDGET else [0]
+        budgets = [b for b in sorted(budgets) if (*case, b) not in done]
+        if not budgets or (name == TRUTH and seed > 0):
+            continue
+        for record in records_of(target, name, seed, budgets):
+            records.append(record)
+            print(f"{target}, seed {seed}, {name}, {record.get('seconds', 0):.1f} s", flush=True)
+            if out:
+                with out.open("a") as file:
+                    file.write(json.dumps(record) + "\n")
+    return records
+
+
+def read(path: Path) -> list[dict]:
+    """Return the records of a file of results."""
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+COLUMNS = {  # measure: (heading, format)
+    "seconds": ("CPU s", "{:.1f}"),
+    "nll": ("NLL", "{:.4f}"),
+    "kl": ("KL", "{:.4f}"),
+    "dark": ("dark", "{:.3f}"),
+    "tv16": ("TV 16", "{:.4f}"),
+    "tv": ("TV 256", "{:.4f}"),
+    "sw2": ("SW2", "{:.4f}"),
+    "ed": ("ED", "{:.5f}"),
+    "w2": ("W2", "{:.3f}"),
+    "copy": ("copy", "{:.2f}"),
+    "per_second": ("samples/s", "{:,.0f}"),
+}
+
+
+def show(records: list[dict]) -> None:
+    """Print a table for each target: the floors (mean and 95 % quantile), then medians over the seeds."""
+    order = [TRUTH, *METHODS]
+    groups = defaultdict(list)
+    for r in sorted(records, key=lambda r: (order.index(r["method"]), r["budget"])):
+        groups[r["target"], r["method"], r["budget"]].append(r)
+    for target in dict.fromkeys(r["target"] for r in records):
+        here = {(name, budget): group for (t, name, budget), group in groups.items() if t == target}
+        columns = [c for c in COLUMNS if any(r.get(c) is not None for g in here.values() for r in g)]
+        print(f"\n{target}\n{'':<32}{'seeds':>5}" + "".join(f"{COLUMNS[c][0]:>11}" for c in columns))
+        for (name, _), group in here.items():
+            if name == TRUTH:
+                for label, k in ((f"{name}: mean", 0), ("  95 % quantile", 1)):
+                    print(line(label, "", columns, {c: group[0][c][k] for c in columns if c in group[0]}))
+                continue
+            known = {c: [r[c] for r in group if r.get(c) is not None] for c in columns}
+            print(line(name, len(group), columns, {c: np.median(v) for c, v in known.items() if v}))
+    print(LEGEND)
+
+
+LEGEND = """
+NLL: negative log-likelihood of 10,000 unseen samples; KL: that minus the true law's on the same samples.
+dark: share of samples in dark cells.
+TV: total variation over the 16 cells of the board, and over 256 squares, of 100,000 samples.
+SW2 and ED (energy distance): 10,000 samples against 10,000 fresh true ones; W2: exact, of 2,000.
+copy: median distance to the nearest training sample, relative to that of fresh true samples (1 is right).
+samples/s: per CPU second, 10,000 at once."""
+
+
+def line(name, seeds, columns, values) -> str:
+    cells = (COLUMNS[c][1].format(values[c]) if c in values else "-" for c in columns)
+    return f"{name:<32}{seeds:>5}" + "".join(f"{cell:>11}" for cell in cells)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--targets", nargs="+", default=["checkerboard", "banana"], choices=[*TARGETS, "all"])
+    parser.add_argument("--methods", nargs="+", default=list(METHODS), choices=METHODS)
+    parser.add_argument("--seeds", type=int, default=1, help="how many; they are 0, 1, ...")
+    parser.add_argument("--seconds", nargs="+", type=float, default=[3, 10], help="CPU seconds of training")
+    parser.add_argument("--out", help="file of results to append to, one JSON a line")
+    parser.add_argument("--table", help="only print the tables of this file")
+    arguments = parser.parse_args()
+    if "all" in arguments.targets:
+        arguments.targets = list(TARGETS)
+    records = read(Path(arguments.table)) if arguments.table else run(arguments)
+    print(f"\nGenerative models of {N:,} samples, one thread of {processor()}")
+    print(", ".join(f"{p} {version(p)}" for p in PACKAGES if installed(p)))
+    show(records)
+
+
+if __name__ == "__main__":
+    main()
