@@ -5,6 +5,7 @@ embeddings; its gradient at a particle is that of the witness ``w = E_x k(x, .) 
 """
 
 import warnings
+from numbers import Integral
 from typing import NamedTuple
 
 import numpy as np
@@ -234,23 +235,24 @@ def mmd_flow(
     return MMDFlow(taken or [MMDStep(x, y, schedule[0], 0.0)], z, history)
 
 
-def adaptive_kernels(y, *, levels=20, kernels=None, most: int = 1000, rng=None) -> list:
+def adaptive_kernels(y, *, levels=20, kernels=None, by: str = "mmd", rng=None) -> list:
     """For each level of noise, pick the kernel that best tells the noised data from the data.
 
-    A flow that runs down the levels, ``mmd_flow(x, y, kernel=[k for _, k in adaptive_kernels(y)])``, looks
-    at far clouds through wide kernels and at near ones through narrow kernels; the data choose how wide.
+    A flow that runs down the levels, ``mmd_flow(x, y, kernel=[k for _, k in adaptive_kernels(y)])``, looks at
+    far clouds through wide kernels and at near ones through narrow kernels, and the data choose how wide.
 
     Parameters
     ----------
     y : array_like, shape (m, d)
-        Data, at least 4 points.
+        Data, at least 4 points; 1,000 random ones of them are used.
     levels : int or sequence of float
-        Standard deviations of the noise; a number asks for so many, evenly spaced on a logarithmic scale from
-        twice the width of the data to a fortieth of that.
+        Standard deviations of the noise; a number asks for so many, from twice the width of the data to a
+        tenth of the width, evenly on a logarithmic scale.
     kernels : sequence of kernels, optional
         To choose from; by default 30 Gaussians from a hundredth to three times the width of the data.
-    most : int
-        Points of y used.
+    by : {"mmd", "power"}
+        Largest unbiased MMD^2 (for kernels with equal k(x, x)), or largest ratio of it to its standard error,
+        which decides the power of a two-sample test.  For a flow the ratio picks kernels that are too narrow.
     rng : int, numpy.random.Generator or None
 
     Returns
@@ -258,41 +260,37 @@ def adaptive_kernels(y, *, levels=20, kernels=None, most: int = 1000, rng=None) 
     list of (float, kernel)
         Largest noise first.
 
-    Notes
-    -----
-    One random half of the points is noised, the other is not.  "Best" is the unbiased MMD^2 over its standard
-    error, the ratio that decides the power of a two-sample test.
-
     References
     ----------
-    Galashov, de Bortoli and Gretton (2025) learn the kernel by a network instead; the ratio is from
-    Sutherland, Tung, Strathmann, De, Ramdas, Smola and Gretton (2017).
+    Galashov, de Bortoli and Gretton (2025), who learn features by a network instead; the ratio: Sutherland,
+    Tung, Strathmann, De, Ramdas, Smola and Gretton (2017).
     """
     y, rng = samples(y, "y", at_least=4).astype(np.float64), generator(rng)
-    y = y[rng.permutation(len(y))[: count(most, "most", at_least=4)]]
-    width = float(y.std(axis=0).max())
+    y = y[rng.permutation(len(y))[:1000]]
+    half, width = len(y) // 2, float(y.std(axis=0).max())
     if not width > 0:
         raise ValueError("y must hold different points, got one point many times")
-    if isinstance(levels, (int, np.integer)):
-        levels = width * np.geomspace(2.0, 0.05, count(levels, "levels"))
+    if by not in ("mmd", "power"):
+        raise ValueError(f"by must be 'mmd' or 'power', got {by!r}")
+    if isinstance(levels, Integral):
+        levels = width * np.geomspace(2.0, 0.1, count(levels, "levels"))
     levels = sorted((positive(float(level), "levels") for level in levels), reverse=True)
     if kernels is None:
         kernels = [Gaussian(h) for h in width * np.geomspace(0.01, 3.0, 30)]
     kernels = [_checked(kernel) for kernel in kernels]
     if not kernels or not levels:
         raise ValueError("kernels and levels must hold at least one each, got none")
-    half = len(y) // 2
-    noise = rng.standard_normal((half, y.shape[1]))
-    pairs = [(level, y[:half] + level * noise) for level in progress(levels, label="adaptive kernels")]
-    return [
-        (level, max(kernels, key=lambda k: _detection(noised, y[half : 2 * half], k)))
-        for level, noised in pairs
-    ]
+    noise, clean, found = rng.standard_normal((half, y.shape[1])), y[half : 2 * half], []
+    for level in progress(levels, label="adaptive kernels"):
+        score = [_difference(y[:half] + level * noise, clean, kernel, by) for kernel in kernels]
+        found.append((level, kernels[int(np.argmax(score))]))
+    return found
 
 
-def _detection(x, y, kernel):
-    """Return the unbiased MMD^2 of two clouds of the same size over its standard error."""
-    n, w = len(x), Witness(x, y, kernel)
-    error = 2 * (w(x) - w(y)).std() / np.sqrt(n)
+def _difference(x, y, kernel, by):
+    """Return the unbiased MMD^2 of two clouds of the same size, or its ratio to its standard error."""
     value = mmd2(x, y, kernel=kernel)
-    return value / (error + 1e-8 * kernel.at_zero + 1e-300)
+    if by == "mmd":
+        return value
+    w = Witness(x, y, kernel)
+    return value / (2 * (w(x) - w(y)).std() / np.sqrt(len(x)) + 1e-8)

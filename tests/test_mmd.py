@@ -338,9 +338,22 @@ def test_adaptive_kernels_narrow_with_the_noise():
 
 def test_adaptive_kernels_choose_from_what_is_given(rng):
     y = rng.standard_normal((60, 2))
-    found = mo.adaptive_kernels(y, levels=[0.5, 3.0], kernels=[mo.Energy(), mo.Gaussian(1e-6)], rng=0)
-    assert [level for level, _ in found] == [3.0, 0.5]
-    assert found[0][1] == mo.Energy()
+    for by in ("mmd", "power"):
+        kernels = [mo.Gaussian(1.0), mo.Gaussian(1e-6)]
+        found = mo.adaptive_kernels(y, levels=[0.5, 3.0], kernels=kernels, by=by, rng=0)
+        assert [level for level, _ in found] == [3.0, 0.5]
+        assert found[0][1] == mo.Gaussian(1.0)
+
+
+@pytest.mark.jit
+def test_adaptive_kernels_find_the_best_width_between_gaussians():
+    """MMD^2 of N(0, I) and N(0, (1 + s^2) I) is a closed form in the width; so is its largest value."""
+    y = mo.StandardNormal().sample(1000, rng=0)
+    widths, level = np.geomspace(0.3, 10, 12), 4.0
+    t = 1 + level**2
+    truth = [h**2 / (h**2 + 2) + h**2 / (h**2 + 2 * t) - 2 * h**2 / (h**2 + 1 + t) for h in widths]
+    ((_, found),) = mo.adaptive_kernels(y, levels=[level], kernels=[mo.Gaussian(h) for h in widths], rng=1)
+    assert abs(np.argmax(truth) - np.flatnonzero(widths == found.bandwidth)[0]) <= 1
 
 
 # --- bad input ----------------------------------------------------------------------------------------------
@@ -369,6 +382,7 @@ X, G = np.zeros((4, 2)), mo.Gaussian(1.0)
         (lambda: mo.mmd_flow(X, X, kernel=G, noise=np.nan), ValueError, "noise must be"),
         (lambda: mo.mmd_flow(X, X * np.inf, kernel=G), ValueError, "y must be finite"),
         (lambda: mo.adaptive_kernels(X), ValueError, "y must hold different points"),
+        (lambda: mo.adaptive_kernels(np.eye(4), by="eye"), ValueError, "by must be"),
         (lambda: mo.adaptive_kernels(X[:3]), ValueError, "n >= 4"),
         (lambda: mo.adaptive_kernels(np.eye(4), levels=[0.0]), ValueError, "levels must be positive"),
         (lambda: mo.adaptive_kernels(np.eye(4), kernels=[]), ValueError, "kernels and levels must"),
