@@ -36,7 +36,7 @@ def jit(function=None, **options):
 
 
 def wide_vectors() -> None:
-    """Let the calling compiled function use 512-bit vectors where the processor has them, up to twice as fast.
+    """Let the calling compiled function use 512-bit vectors where there are any, up to twice as fast.
 
     LLVM halves them by default, for the sake of chips that slow down under them; elsewhere this is ignored.
     """

@@ -16,163 +16,19 @@ The two kernels with a kink at r = 0 get slope 0 and bend 0 there.
 
 How it is fast: sources pass by in tiles that stay in the first-level cache; exp and 1/sqrt are written in
 arithmetic that LLVM vectorises; only sums may be reordered, so the roundings that exp rests on survive.
-Partial sums over a tile are in the precision of the points, the sum over tiles is in float64.
+Sums over a tile are in the precision of the points, the sum over tiles is in float64.
 """
 
 import numpy as np
-from numba.core import types
-from numba.extending import overload
 
 from ._jit import by_rows, jit, wide_vectors
+from ._vector_math import cast, exp2, plus, rsqrt, vector_sum
 
 GAUSSIAN, LAPLACE, MULTIQUADRIC, ENERGY = range(4)
-TILE = 1024
+VALUE, SLOPE, BEND = range(3)
+TILE, BLOCK = 1024, 128
+MANY_COLUMNS = 12  # from here on matrix products pay for kernels without a kink
 LOG2_E = np.log2(np.e)
-
-
-def _make_exp(real, whole, mantissa, lowest, degree):
-    """Build exp2 for one precision: (q, a, b) -> 2^(a q) for a q <= 0, where b is a once more.
-
-    Split a q = k + s with k whole and |s| <= 1/2, sum a polynomial for 2^s (interpolation at Chebyshev nodes,
-    relative error 2e-14 in float64, 1e-7 in float32), add k to the exponent's bits.
-    Two names for one number keep the compiler from sharing the product, so that both become one instruction
-    with the sum that follows.  Below 2^lowest the result stays there.
-    """
-    node = np.cos(np.pi * (np.arange(degree + 1) + 0.5) / (degree + 1)) / 2
-    c = tuple(real(v) for v in np.linalg.solve(np.vander(node), 2.0**node))
-    lowest, shift, magic = real(lowest), whole(mantissa), real(1.5 * 2.0**mantissa)
-    short = degree == 5
-
-    @jit(fastmath={"contract"})
-    def exp2(q, a, b):
-        q = min(q, lowest / a)
-        shifted = q * a + magic  # adding 1.5 * 2^mantissa rounds to a whole number ...
-        s = q * b - (shifted - magic)
-        if short:
-            p = ((((c[0] * s + c[1]) * s + c[2]) * s + c[3]) * s + c[4]) * s + c[5]
-        else:
-            p = ((((c[0] * s + c[1]) * s + c[2]) * s + c[3]) * s + c[4]) * s + c[5]
-            p = (((p * s + c[6]) * s + c[7]) * s + c[8]) * s + c[9]
-        k = whole(real(shifted).view(whole) << shift)  # ... and leaves it in the low bits
-        return whole(real(p).view(whole) + k).view(real)
-
-    return exp2
-
-
-def _make_rsqrt(real, whole, guess):
-    """Build t -> 1 / sqrt(t) for one precision, 0 at t = 0: a guess from the bits, and two cubic steps.
-
-    The processor's own square root and division take five times as long.
-    """
-    one, half, c2, c3 = (real(v) for v in (1, 1 / 2, 3 / 8, 5 / 16))
-    guess, single, huge = whole(guess), whole(1), real(np.finfo(real).max / 16)
-
-    @jit(fastmath={"contract"})
-    def rsqrt(t):
-        t = min(t, huge)
-        y = whole(guess - (real(t).view(whole) >> single)).view(real)
-        e = one - t * y * y
-        y = y + y * e * (half + e * (c2 + e * c3))
-        e = one - t * y * y
-        y = y + y * e * (half + e * c2)
-        return y if t > 0 else real(0)
-
-    return rsqrt
-
-
-_exp2_64 = _make_exp(np.float64, np.int64, 52, -1021, 9)
-_exp2_32 = _make_exp(np.float32, np.int32, 23, -125, 5)
-_rsqrt_64 = _make_rsqrt(np.float64, np.uint64, 0x5FE6EB50C7B537A9)
-_rsqrt_32 = _make_rsqrt(np.float32, np.uint32, 0x5F375A86)
-
-
-def _exp2(q, a, b):
-    return 2.0 ** (a * q)
-
-
-def _rsqrt(t):
-    return 1 / np.sqrt(t) if t > 0 else 0.0
-
-
-def _cast(value, like):
-    return value
-
-
-@overload(_exp2)
-def _exp2_typed(q, a, b):
-    return (lambda q, a, b: _exp2_32(q, a, b)) if q == types.float32 else (lambda q, a, b: _exp2_64(q, a, b))
-
-
-@overload(_rsqrt)
-def _rsqrt_typed(t):
-    return (lambda t: _rsqrt_32(t)) if t == types.float32 else (lambda t: _rsqrt_64(t))
-
-
-@overload(_cast)
-def _cast_typed(value, like):
-    kind = like
-    return lambda value, like: kind(value)
-
-
-@jit(fastmath=True)
-def _plus(total, term):
-    """A sum that may be reordered; its terms may not be."""
-    return total + term
-
-
-@jit(fastmath={"contract"})
-def _squares(t, point, y, low):
-    """t[j] = |point - y[:, low + j]|^2."""
-    wide_vectors()
-    a, v = point[0], y[0, low : low + len(t)]
-    if len(y) == 1:
-        for j in range(len(t)):
-            t[j] = (a - v[j]) * (a - v[j])
-        return
-    b, w = point[1], y[1, low : low + len(t)]
-    for j in range(len(t)):
-        t[j] = (a - v[j]) * (a - v[j]) + (b - w[j]) * (b - w[j])
-    for k in range(2, len(y)):
-        a, v = point[k], y[k, low : low + len(t)]
-        for j in range(len(t)):
-            t[j] += (a - v[j]) * (a - v[j])
-
-
-@jit(fastmath={"contract"})
-def _profile(kind, order, t, scale, again):
-    """Replace |x - y|^2 by value, slope or bend (order 0, 1, 2) at r^2 = scale |x - y|^2."""
-    wide_vectors()
-    one, three, rate = _cast(1.0, scale), _cast(3.0, scale), _cast(-LOG2_E, scale)
-    if kind == GAUSSIAN:
-        rate = _cast(-0.5 * LOG2_E * scale, scale)
-        for j in range(len(t)):
-            t[j] = _exp2(t[j], rate, rate * again)
-        if order == 1:
-            for j in range(len(t)):
-                t[j] = -t[j]
-    elif kind == LAPLACE:
-        for j in range(len(t)):
-            square = t[j] * scale
-            p = _rsqrt(square)
-            e = _exp2(square * p, rate, rate * again)
-            t[j] = e if order == 0 else -e * p if order == 1 else e * p * p * (one + p)
-    elif kind == MULTIQUADRIC:
-        for j in range(len(t)):
-            p = _rsqrt(one + t[j] * scale)
-            t[j] = p if order == 0 else -p * p * p if order == 1 else three * p * p * p * p * p
-    else:
-        for j in range(len(t)):
-            p = _rsqrt(t[j] * scale)
-            t[j] = -p * t[j] * scale if order == 0 else -p if order == 1 else p * p * p
-
-
-@jit(fastmath={"contract"})
-def _sum(t):
-    wide_vectors()
-    total = t[0] - t[0]
-    for j in range(len(t)):
-        total = _plus(total, t[j])
-    return total
 
 
 @jit(fastmath={"contract"})
@@ -181,49 +37,79 @@ def _moment(t, a, v):
     wide_vectors()
     total = a - a
     for j in range(len(t)):
-        total = _plus(total, t[j] * (a - v[j]))
+        total = plus(total, t[j] * (a - v[j]))
     return total
 
 
 @jit(fastmath={"contract"})
-def _second_moment(t, a, v, b, w):
-    """sum_j t_j (a - v_j) (b - w_j)."""
+def _weigh(out, t, scale, a, v):
+    """out_j = scale t_j (a - v_j)."""
     wide_vectors()
-    total = a - a
     for j in range(len(t)):
-        total = _plus(total, t[j] * (a - v[j]) * (b - w[j]))
-    return total
+        out[j] = scale * t[j] * (a - v[j])
 
 
 @jit(fastmath={"contract"})
-def _gaussian_plane(a, b, v, w, rate, again):
-    """Gaussian sum in the plane in one pass: sum_j e_j (a - v_j) and (b - w_j)."""
+def _squares(t, x, y, low):
+    """t_j = |x - y_(low + j)|^2, for a point x (d,) and sources y (d, m)."""
     wide_vectors()
-    first = second = a - a
-    for j in range(len(v)):
-        p, q = a - v[j], b - w[j]
-        e = _exp2(p * p + q * q, rate, again)
-        first, second = _plus(first, e * p), _plus(second, e * q)
-    return first, second
+    a, v = x[0], y[0, low : low + len(t)]
+    for j in range(len(t)):
+        t[j] = (a - v[j]) * (a - v[j])
+    for k in range(1, len(y)):
+        a, v = x[k], y[k, low : low + len(t)]
+        for j in range(len(t)):
+            t[j] += (a - v[j]) * (a - v[j])
 
 
 @jit(fastmath={"contract"})
-def _gaussian_plane_sum(a, b, v, w, rate, again):
-    """Gaussian sum in the plane in one pass: sum_j e_j."""
+def _profile(kind, order, t, scale, one):
+    """Replace |x - y|^2 by value, slope or bend at r^2 = scale |x - y|^2."""
     wide_vectors()
-    total = a - a
+    three, rate = cast(3.0, scale), cast(-LOG2_E, scale)
+    if kind == GAUSSIAN:
+        rate = cast(-0.5 * LOG2_E * scale, scale)
+        sign = -one if order == SLOPE else one
+        for j in range(len(t)):
+            t[j] = sign * exp2(t[j], rate, rate * one)
+    elif kind == LAPLACE:
+        for j in range(len(t)):
+            p = rsqrt(t[j] * scale)
+            e = exp2(t[j] * scale * p, rate, rate * one)
+            t[j] = e if order == VALUE else -e * p if order == SLOPE else e * p * p * (one + p)
+    elif kind == MULTIQUADRIC:
+        for j in range(len(t)):
+            p = rsqrt(one + t[j] * scale)
+            t[j] = p if order == VALUE else -p * p * p if order == SLOPE else three * p * p * p * p * p
+    else:
+        for j in range(len(t)):
+            p = rsqrt(t[j] * scale)
+            t[j] = -p * t[j] * scale if order == VALUE else -p if order == SLOPE else p * p * p
+
+
+@jit(fastmath={"contract"})
+def _gaussian_plane(x, y, low, high, scale, one):
+    """Return sum_j e_j and sum_j e_j (x - y_j) for the Gaussian in the plane, in one pass."""
+    wide_vectors()
+    rate = cast(-0.5 * LOG2_E * scale, scale)
+    again = rate * one
+    a, b, v, w = x[0], x[1], y[0, low:high], y[1, low:high]
+    total = first = second = a - a
     for j in range(len(v)):
         p, q = a - v[j], b - w[j]
-        total = _plus(total, _exp2(p * p + q * q, rate, again))
-    return total
+        e = exp2(p * p + q * q, rate, again)
+        total, first, second = (
+            plus(total, e),
+            plus(first, e * p),
+            plus(second, e * q),
+        )
+    return total, first, second
 
 
 @jit
-def _value_rows(start, stop, out, x, y, kind, scale, again, only_after):
+def _value_rows(start, stop, out, x, y, kind, scale, one, only_after):
     """out[i] = sum_j value(x_i, y_j), over j > i only where `only_after` is true."""
     tile = np.empty(TILE, x.dtype)
-    rate = _cast(-0.5 * LOG2_E * scale, scale)
-    other = rate * again
     for low in range(0, y.shape[1], TILE):
         high = min(low + TILE, y.shape[1])
         for i in range(start, stop):
@@ -231,116 +117,151 @@ def _value_rows(start, stop, out, x, y, kind, scale, again, only_after):
             if first >= high:
                 continue
             if kind == GAUSSIAN and len(y) == 2:
-                out[i] += _gaussian_plane_sum(
-                    x[i, 0], x[i, 1], y[0, first:high], y[1, first:high], rate, other
-                )
+                out[i] += _gaussian_plane(x[i], y, first, high, scale, one)[0]
             else:
                 t = tile[: high - first]
                 _squares(t, x[i], y, first)
-                _profile(kind, 0, t, scale, again)
-                out[i] += _sum(t)
+                _profile(kind, VALUE, t, scale, one)
+                out[i] += vector_sum(t)
 
 
 @jit
-def _gradient_rows(start, stop, out, x, y, kind, scale, again):
+def _gradient_rows(start, stop, out, x, y, kind, scale, one):
     """out[i] = sum_j slope (x_i - y_j)."""
     tile = np.empty(TILE, x.dtype)
-    rate = _cast(-0.5 * LOG2_E * scale, scale)
-    other = rate * again
     for low in range(0, y.shape[1], TILE):
         high = min(low + TILE, y.shape[1])
         t = tile[: high - low]
         for i in range(start, stop):
             if kind == GAUSSIAN and len(y) == 2:
-                g, h = _gaussian_plane(x[i, 0], x[i, 1], y[0, low:high], y[1, low:high], rate, other)
-                out[i, 0] -= g
-                out[i, 1] -= h
+                _, first, second = _gaussian_plane(x[i], y, low, high, scale, one)
+                out[i, 0] -= first
+                out[i, 1] -= second
             else:
                 _squares(t, x[i], y, low)
-                _profile(kind, 1, t, scale, again)
+                _profile(kind, SLOPE, t, scale, one)
                 for k in range(len(y)):
                     out[i, k] += _moment(t, x[i, k], y[k, low:high])
 
 
 @jit
-def _hessian_rows(start, stop, out, x, y, kind, scale, again):
-    """Lower half of out[i] = sum_j slope I + bend scale (x_i - y_j)(x_i - y_j)'."""
-    slope, bend = np.empty(TILE, x.dtype), np.empty(TILE, x.dtype)
+def _hessian_rows(start, stop, out, x, y, kind, scale, one):
+    """out[i] = sum_j slope I + scale bend (x_i - y_j)(x_i - y_j)', its lower half."""
+    slopes, bends, tile = (
+        np.empty(TILE, x.dtype),
+        np.empty(TILE, x.dtype),
+        np.empty(TILE, x.dtype),
+    )
     for low in range(0, y.shape[1], TILE):
         high = min(low + TILE, y.shape[1])
-        s, t = slope[: high - low], bend[: high - low]
+        slope, bend, t = slopes[: high - low], bends[: high - low], tile[: high - low]
         for i in range(start, stop):
-            _squares(t, x[i], y, low)
-            s[:] = t
-            _profile(kind, 1, s, scale, again)
-            _profile(kind, 2, t, scale, again)
-            trace = _sum(s)
+            _squares(slope, x[i], y, low)
+            bend[:] = slope
+            _profile(kind, SLOPE, slope, scale, one)
+            _profile(kind, BEND, bend, scale, one)
             for k in range(len(y)):
-                for l in range(k + 1):
-                    moment = _second_moment(t, x[i, k], y[k, low:high], x[i, l], y[l, low:high])
-                    out[i, k, l] += moment * scale
-                out[i, k, k] += trace
+                out[i, k, k] += vector_sum(slope)
+                _weigh(t, bend, scale, x[i, k], y[k, low:high])
+                for other in range(k + 1):
+                    out[i, k, other] += _moment(t, x[i, other], y[other, low:high])
 
 
 @jit
-def _table_rows(start, stop, out, x, y, kind, scale, again):
+def _table_rows(start, stop, out, x, y, kind, scale, one):
     for i in range(start, stop):
         _squares(out[i], x[i], y, 0)
-        _profile(kind, 0, out[i], scale, again)
+        _profile(kind, VALUE, out[i], scale, one)
 
 
-def _in_units(h, x, y):
-    """Divide by the power of two next to h, which is exact; return also that power and 1 / (rest of h)^2."""
-    rest, exponent = np.frexp(h)
-    unit = x.dtype.type(2.0 ** -float(exponent))
-    return (
-        x * unit,
-        np.ascontiguousarray((y * unit).T),
-        float(unit),
-        x.dtype.type(1 / rest**2),
-        x.dtype.type(1),
-    )
+@jit(fastmath={"contract"})
+def _squares_of_products(t, square, squares, one):
+    """Turn the products x . y_j into |x - y_j|^2, which rounding must not make negative."""
+    wide_vectors()
+    for j in range(len(t)):
+        t[j] = max(square + squares[j] - (one + one) * t[j], one - one)
+
+
+@jit
+def _profile_table(t, total, square_x, square_y, kind, order, scale, one):
+    """Turn a table of products into one of values or slopes, and add up its rows."""
+    for i in range(len(t)):
+        _squares_of_products(t[i], square_x[i], square_y, one)
+        _profile(kind, order, t[i], scale, one)
+        total[i] += vector_sum(t[i])
+
+
+def _product_rows(start, stop, out, x, y, kind, scale, one, order):
+    """The same sums for blocks of rows by matrix products: |x - y|^2 = |x|^2 + |y|^2 - 2 x . y."""
+    columns, square_y = np.ascontiguousarray(y.T), (y * y).sum(axis=1)
+    work = np.empty(BLOCK * TILE, x.dtype)
+    for first in range(start * BLOCK, min(stop * BLOCK, len(x)), BLOCK):
+        rows = slice(first, first + BLOCK)
+        square_x, total = (x[rows] * x[rows]).sum(axis=1), np.zeros(len(x[rows]))
+        for low in range(0, len(y), TILE):
+            tile = slice(low, low + TILE)
+            shape = len(total), len(square_y[tile])
+            t = np.matmul(
+                x[rows],
+                columns[:, tile],
+                out=work[: shape[0] * shape[1]].reshape(shape),
+            )
+            _profile_table(t, total, square_x, square_y[tile], kind, order, scale, one)
+            if order == SLOPE:
+                out[rows] -= t @ y[tile]
+        out[rows] += total[:, None] * x[rows] if order == SLOPE else total[:, None]
+
+
+def _run(rows, shape, power, kind, h, x, y, *more):
+    """Run one of the loops above; `power` derivatives bring as many factors 1 / unit."""
+    real = np.result_type(x, y).type
+    rest, exponent = np.frexp(h)  # dividing by a power of two is exact, so the differences stay so
+    unit, scale = real(2.0 ** -int(exponent)), real(1 / rest**2)
+    out = np.zeros(shape, real if rows is _table_rows else np.float64)
+    u, v = x.astype(real) * unit, y.astype(real) * unit
+    if rows is _product_rows:
+        centre = v.mean(axis=0, dtype=np.float64).astype(real)
+        blocks, u, v, more = -(-len(x) // BLOCK), u - centre, v - centre, (power,)
+    else:
+        blocks, v = len(x), np.ascontiguousarray(v.T)
+    by_rows(rows, blocks, len(x) * len(y), out, u, v, kind, scale, real(1), *more)
+    return out * (float(unit) ** power * float(scale)) if power else out
+
+
+def _by_products(kind, x):
+    """Whether matrix products pay; a kink at 0 would show their rounding of |x - y|^2."""
+    return kind in (GAUSSIAN, MULTIQUADRIC) and x.shape[1] >= MANY_COLUMNS
 
 
 def table(kind, h, x, y):
     """Return all values k(x_i, y_j), shape (n, m)."""
-    u, v, _, scale, one = _in_units(h, x, y)
-    out = np.empty((len(x), len(y)), x.dtype)
-    by_rows(_table_rows, len(x), out.size, out, u, v, kind, scale, one)
-    return out
+    return _run(_table_rows, (len(x), len(y)), 0, kind, h, x, y)
 
 
 def values(kind, h, x, y):
     """Return sum_j k(x_i, y_j), shape (n,), in float64."""
-    u, v, _, scale, one = _in_units(h, x, y)
-    out = np.zeros(len(x))
-    by_rows(_value_rows, len(x), len(x) * len(y), out, u, v, kind, scale, one, False)
-    return out
-
-
-def values_after(kind, h, x):
-    """Return the sum of k(x_i, x_j) over j > i, shape (n,), in float64."""
-    u, v, _, scale, one = _in_units(h, x, x)
-    out = np.zeros(len(x))
-    by_rows(_value_rows, len(x), len(x) ** 2 // 2, out, u, v, kind, scale, one, True)
-    return out
+    if _by_products(kind, x):
+        return _run(_product_rows, (len(x), 1), 0, kind, h, x, y)[:, 0]
+    return _run(_value_rows, len(x), 0, kind, h, x, y, False)
 
 
 def gradients(kind, h, x, y):
     """Return sum_j grad_x k(x_i, y_j), shape (n, d), in float64."""
-    u, v, unit, scale, one = _in_units(h, x, y)
-    out = np.zeros(x.shape)
-    by_rows(_gradient_rows, len(x), len(x) * len(y), out, u, v, kind, scale, one)
-    return out * (unit * float(scale))
+    return _run(
+        _product_rows if _by_products(kind, x) else _gradient_rows,
+        x.shape,
+        1,
+        kind,
+        h,
+        x,
+        y,
+    )
 
 
 def hessians(kind, h, x, y):
     """Return sum_j D^2_x k(x_i, y_j), shape (n, d, d), in float64."""
-    u, v, unit, scale, one = _in_units(h, x, y)
-    out = np.zeros((*x.shape, x.shape[1]))
-    by_rows(_hessian_rows, len(x), len(x) * len(y), out, u, v, kind, scale, one)
-    lower = np.tril(out, -1)
-    return (out + lower.transpose(0, 2, 1)) * (unit * unit * float(scale))
+    out = _run(_hessian_rows, (*x.shape, x.shape[1]), 2, kind, h, x, y)
+    return out + np.tril(out, -1).transpose(0, 2, 1)
 
 
 def double_sum(kernel, x, y=None) -> float:
@@ -350,14 +271,10 @@ def double_sum(kernel, x, y=None) -> float:
     """
     total = 0.0
     for weight, k in kernel.parts:
-        if y is None:
-            total += 2 * weight * values_after(k.kind, k.bandwidth, x).sum()
-        else:
+        if y is not None:
             total += weight * values(k.kind, k.bandwidth, x, y).sum()
+        elif _by_products(k.kind, x):  # all pairs, less those of a point with itself
+            total += weight * (values(k.kind, k.bandwidth, x, x).sum() - len(x) * k.at_zero)
+        else:
+            total += 2 * weight * _run(_value_rows, len(x), 0, k.kind, k.bandwidth, x, x, True).sum()
     return float(total)
-
-
-def times(kernel, x, y, weights):
-    """Return the table of k(x_i, y_j) times `weights` (m, p), shape (n, p), in O(n p) memory."""
-    rows = max(1, 2_000_000 // len(y))
-    return np.concatenate([kernel(x[i : i + rows], y) @ weights for i in range(0, len(x), rows)])
