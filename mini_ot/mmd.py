@@ -27,7 +27,7 @@ __all__ = [
     "two_sample_test",
     "witness",
 ]
-_ROWS = 256  # rows of a kernel table held at once
+_TABLE = 2_000_000  # kernel values held at once
 
 
 def mmd2(x, y, *, kernel, unbiased: bool = True) -> float:
@@ -124,7 +124,7 @@ def two_sample_test(x, y, *, kernel, permutations: int = 200, rng=None) -> TwoSa
 
     Notes
     -----
-    Each kernel value is computed once and serves all permutations; 256 rows of the table exist at a time.
+    Each kernel value is computed once and serves all permutations; the table exists in strips of 16 MB.
 
     References
     ----------
@@ -139,8 +139,9 @@ def two_sample_test(x, y, *, kernel, permutations: int = 200, rng=None) -> TwoSa
     for b in range(1, columns):
         in_x[rng.permutation(n + m)[:n], b] = 1.0
     within_x, row_sums = np.zeros(columns), np.empty(n + m)
-    for low in progress(range(0, n + m, _ROWS), label="two-sample test"):
-        rows = slice(low, low + _ROWS)
+    height = max(1, _TABLE // (n + m))
+    for low in progress(range(0, n + m, height), label="two-sample test"):
+        rows = slice(low, low + height)
         table = kernel(pool[rows], pool)
         row_sums[rows] = table.sum(axis=1)
         within_x += ((table @ in_x) * in_x[rows]).sum(axis=0)
