@@ -354,6 +354,17 @@ def test_straightening_a_turned_convex_gradient(rng):
     assert np.isclose(again.history["cost"][0], T.history["cost"][-1])
 
 
+@pytest.mark.jit
+def test_straightening_by_the_data_driven_flow(rng):
+    """The default solver brings a turned map near the known gradient."""
+    x, y = rng.standard_normal((500, 2)), smooth_triangle(rng.standard_normal((500, 2)))
+    start = smooth_triangle(x @ turn(0.5).T)
+    T = mo.straighten(x, start, y, rounds=2)
+    assert T.history["gap"][-1] < 0.05 * T.history["gap"][0]
+    assert rms(T(x), smooth_triangle(x)) < 0.4 * rms(start, smooth_triangle(x))
+    assert np.allclose(T.inverse(T(x[:20])), x[:20], atol=1e-6)
+
+
 def test_interrupted_straightening_returns_the_rounds_so_far(rng):
     x, calls = rng.standard_normal((50, 2)), []
 
