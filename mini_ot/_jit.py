@@ -112,6 +112,7 @@ def fast_exp(t):
 @jit(fastmath=True)
 def fast_sum(values):
     """Sum finite numbers, in the order that suits vector units (the same order every time)."""
+    wide_vectors()
     total = 0.0
     for j in range(len(values)):  # indexed: LLVM does not vectorise `for value in values`
         total += values[j]
@@ -121,6 +122,7 @@ def fast_sum(values):
 @jit
 def fast_max(values):
     """Return the largest of some numbers, minus infinity allowed (four chains, as one waits for itself)."""
+    wide_vectors()
     a = b = c = d = -np.inf
     whole = len(values) // 4 * 4
     for j in range(0, whole, 4):

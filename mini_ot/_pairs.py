@@ -22,7 +22,7 @@ Sums over a tile are in the precision of the points, the sum over tiles is in fl
 import numpy as np
 
 from ._jit import by_rows, jit, wide_vectors
-from ._vector_math import cast, exp2, plus, rsqrt, vector_sum
+from ._vector_math import cast, exp2, plus, root, rsqrt, vector_sum
 
 GAUSSIAN, LAPLACE, MULTIQUADRIC, ENERGY = range(4)
 VALUE, SLOPE, BEND = range(3)
@@ -84,7 +84,7 @@ def _profile(kind, order, t, scale, one):
     else:
         for j in range(len(t)):
             p = rsqrt(t[j] * scale)
-            t[j] = -p * t[j] * scale if order == VALUE else -p if order == SLOPE else p * p * p
+            t[j] = -root(t[j] * scale, p) if order == VALUE else -p if order == SLOPE else p * p * p
 
 
 @jit(fastmath={"contract"})
@@ -98,11 +98,7 @@ def _gaussian_plane(x, y, low, high, scale, one):
     for j in range(len(v)):
         p, q = a - v[j], b - w[j]
         e = exp2(p * p + q * q, rate, again)
-        total, first, second = (
-            plus(total, e),
-            plus(first, e * p),
-            plus(second, e * q),
-        )
+        total, first, second = plus(total, e), plus(first, e * p), plus(second, e * q)
     return total, first, second
 
 
@@ -147,11 +143,7 @@ def _gradient_rows(start, stop, out, x, y, kind, scale, one):
 @jit
 def _hessian_rows(start, stop, out, x, y, kind, scale, one):
     """out[i] = sum_j slope I + scale bend (x_i - y_j)(x_i - y_j)', its lower half."""
-    slopes, bends, tile = (
-        np.empty(TILE, x.dtype),
-        np.empty(TILE, x.dtype),
-        np.empty(TILE, x.dtype),
-    )
+    slopes, bends, tile = np.empty(TILE, x.dtype), np.empty(TILE, x.dtype), np.empty(TILE, x.dtype)
     for low in range(0, y.shape[1], TILE):
         high = min(low + TILE, y.shape[1])
         slope, bend, t = slopes[: high - low], bends[: high - low], tile[: high - low]
@@ -201,11 +193,8 @@ def _product_rows(start, stop, out, x, y, kind, scale, one, order):
         for low in range(0, len(y), TILE):
             tile = slice(low, low + TILE)
             shape = len(total), len(square_y[tile])
-            t = np.matmul(
-                x[rows],
-                columns[:, tile],
-                out=work[: shape[0] * shape[1]].reshape(shape),
-            )
+            t = work[: shape[0] * shape[1]].reshape(shape)
+            np.matmul(x[rows], columns[:, tile], out=t)
             _profile_table(t, total, square_x, square_y[tile], kind, order, scale, one)
             if order == SLOPE:
                 out[rows] -= t @ y[tile]
@@ -213,12 +202,20 @@ def _product_rows(start, stop, out, x, y, kind, scale, one, order):
 
 
 def _run(rows, shape, power, kind, h, x, y, *more):
-    """Run one of the loops above; `power` derivatives bring as many factors 1 / unit."""
+    """Run one of the loops above; `power` derivatives bring as many factors `unit`.
+
+    The loops get the number 1 as an argument: in the points' precision, and unknown to the compiler.
+    """
     real = np.result_type(x, y).type
     rest, exponent = np.frexp(h)  # dividing by a power of two is exact, so the differences stay so
     unit, scale = real(2.0 ** -int(exponent)), real(1 / rest**2)
     out = np.zeros(shape, real if rows is _table_rows else np.float64)
     u, v = x.astype(real) * unit, y.astype(real) * unit
+    largest, allowed = max(np.abs(u).max(), np.abs(v).max()), np.finfo(real).max ** 0.49
+    if not largest < allowed:  # its square would overflow
+        raise ValueError(
+            f"x and y must lie within {allowed:.0e} bandwidths of 0, got {largest:.0e}; rescale them"
+        )
     if rows is _product_rows:
         centre = v.mean(axis=0, dtype=np.float64).astype(real)
         blocks, u, v, more = -(-len(x) // BLOCK), u - centre, v - centre, (power,)
@@ -247,15 +244,7 @@ def values(kind, h, x, y):
 
 def gradients(kind, h, x, y):
     """Return sum_j grad_x k(x_i, y_j), shape (n, d), in float64."""
-    return _run(
-        _product_rows if _by_products(kind, x) else _gradient_rows,
-        x.shape,
-        1,
-        kind,
-        h,
-        x,
-        y,
-    )
+    return _run(_product_rows if _by_products(kind, x) else _gradient_rows, x.shape, 1, kind, h, x, y)
 
 
 def hessians(kind, h, x, y):

@@ -59,7 +59,7 @@ def _make_rsqrt(real, whole, guess):
         e = one - t * y * y
         y = y + y * e * (half + e * (c2 + e * c3))
         e = one - t * y * y
-        y = y + y * e * (half + e * c2)
+        y = y + y * e * (half + e * (c2 + e * c3))
         return y if t > 0 else real(0)
 
     return rsqrt
@@ -102,6 +102,13 @@ def _rsqrt_typed(t):
 def _cast_typed(value, like):
     real = like
     return lambda value, like: real(value)
+
+
+@jit(fastmath={"contract"})
+def root(t, p):
+    """sqrt(t) given p = rsqrt(t), the last digit right by one step of Heron's rule."""
+    r = t * p
+    return r + cast(0.5, t) * p * (t - r * r)
 
 
 @jit(fastmath=True)

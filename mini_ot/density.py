@@ -6,7 +6,7 @@ import numpy as np
 from scipy.optimize import brentq, minimize_scalar
 from scipy.special import ndtr
 
-from ._jit import by_rows, fast_exp, fast_max, fast_sum, jit
+from ._jit import by_rows, fast_exp, fast_max, fast_sum, jit, wide_vectors
 from ._progress import progress
 from ._validate import count, generator, positive, samples
 
@@ -20,6 +20,7 @@ def _kernel_sums(start, stop, out, u, v, log_weight, group_u, group_v):
     `u` (n, d) and `v` (d, m) are already divided by the bandwidth; group -1 leaves nothing out.
     The running maximum `top` keeps the sum from underflowing; nothing of size n times m is stored.
     """
+    wide_vectors()
     m = v.shape[1]
     tile = np.empty(512)
     for i in range(start, stop):

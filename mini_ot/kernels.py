@@ -176,7 +176,7 @@ class Mixture(_Kernel):
     weights: tuple | None = None
 
     def __post_init__(self):
-        kernels = tuple(self.kernels) if np.iterable(self.kernels) else (self.kernels,)
+        kernels = tuple(self.kernels) if np.iterable(self.kernels) else ()
         if not kernels or not all(isinstance(k, _Kernel) for k in kernels):
             raise TypeError(f"kernels must be a sequence of mini_ot's kernels, got {self.kernels!r}")
         weights = (1 / len(kernels),) * len(kernels) if self.weights is None else tuple(self.weights)

@@ -9,39 +9,12 @@ from typing import NamedTuple
 import numpy as np
 from scipy.special import ndtr
 
-from ._jit import by_rows, fast_sum, jit
+from ._pairs import double_sum
 from ._progress import progress
 from ._validate import count, generator, samples, two_clouds
 from .density import Density
 from .discrete import w2
-
-
-@jit
-def _distance_sums(start, stop, out, x, y):
-    """out[i] = sum_j |x_i - y_j| for x (n, d) and y (d, m), without storing n times m numbers."""
-    m = y.shape[1]
-    tile = np.empty(512)
-    for i in range(start, stop):
-        total = 0.0
-        for low in range(0, m, 512):
-            square = tile[: min(512, m - low)]
-            for j in range(len(square)):
-                square[j] = 0.0
-            for k in range(y.shape[0]):
-                centre, source = x[i, k], y[k, low : low + 512]
-                for j in range(len(square)):
-                    gap = centre - source[j]
-                    square[j] += gap * gap
-            for j in range(len(square)):
-                square[j] = np.sqrt(square[j])
-            total += fast_sum(square)
-        out[i] = total
-
-
-def _sum_of_distances(x, y):
-    out = np.empty(len(x))
-    by_rows(_distance_sums, len(x), len(x) * len(y), out, x, np.ascontiguousarray(y.T))
-    return out.sum()
+from .kernels import Energy
 
 
 def energy_distance(x, y, *, unbiased: bool = True) -> float:
@@ -81,10 +54,9 @@ def energy_distance(x, y, *, unbiased: bool = True) -> float:
     x, y = two_clouds(x, y, at_least=2 if unbiased else 1)
     x, y = x.astype(np.float64), y.astype(np.float64)
     n, m, own = len(x), len(y), int(unbiased)
-    between = _sum_of_distances(x, y) / (n * m)
-    within_x = _sum_of_distances(x, x) / (n * (n - own))
-    within_y = _sum_of_distances(y, y) / (m * (m - own))
-    return float(2 * between - within_x - within_y)
+    kernel = Energy()
+    within = double_sum(kernel, x) / (n * (n - own)) + double_sum(kernel, y) / (m * (m - own))
+    return within - 2 * double_sum(kernel, x, y) / (n * m)
 
 
 def sliced_w2(x, y, *, slices: int = 100, rng=0) -> float:
