@@ -5,6 +5,7 @@ phi_i with phi_j >= phi_i + <T_i, x_j - x_i> for all i and j.  Such -phi are dis
 weight <T_i, x_i - x_j> from i to j; they exist unless a cycle of the graph has negative weight (Rockafellar).
 """
 
+import warnings
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -120,7 +121,7 @@ def certify_convex(x, tx, *, tolerance: float | None = None) -> Certificate:
 
     References
     ----------
-    Rockafellar (1966), theorem 1; Taylor, Hendrickx and Glineur (2017), theorem 4, for the smooth form.
+    Rockafellar (1966); Taylor, Hendrickx and Glineur (2017), theorem 4, for the smooth form.
     """
     x, tx = samples(x, "x"), samples(tx, "tx")
     if x.shape != tx.shape:
@@ -191,7 +192,7 @@ def largest_convex_step(z, gradient, beta: float, *, tolerance: float | None = N
     >>> round(mo.convexity.largest_convex_step([0.0, 1.0, 2.0], [0.0, 1.0, 8.0], -1.0), 6)
     -0.142857
     """
-    z, gradient = samples(z, "z"), samples(gradient, "gradient")
+    z, gradient = samples(z, "z").astype(np.float64), samples(gradient, "gradient").astype(np.float64)
     if gradient.shape != z.shape:
         raise ValueError(f"gradient must have the shape of z, {z.shape}, got {gradient.shape}")
     if not np.isfinite(beta):
@@ -232,9 +233,14 @@ def straighten(x, tx, y=None, *, solver=None, legs: int = 4, rounds: int = 3) ->
         The legs of the last round; ``history["gap"]`` and ``history["cost"]`` hold the optimality gap (of the
         first 1000 points) and the mean squared way, before the first round and after each.
 
+    Warns
+    -----
+    RuntimeWarning
+        If interrupted (Ctrl+C) after the first round: the map of the last full round is returned.
+
     References
     ----------
-    Kuang and Tabak (2019), section 3; McCann (1997) for the interpolation.
+    Kuang and Tabak (2019); McCann (1997) for the interpolation.
     """
     x = samples(x, "x").astype(np.float64)
     tx = samples(tx(x) if callable(tx) else tx, "tx", dim=x.shape[1]).astype(np.float64)
@@ -263,6 +269,8 @@ def straighten(x, tx, y=None, *, solver=None, legs: int = 4, rounds: int = 3) ->
     except KeyboardInterrupt:
         if best is None:
             raise
+        message = f"interrupted: this is the map of {len(history['gap']) - 1} of {rounds} rounds"
+        warnings.warn(message, RuntimeWarning, stacklevel=2)
     return best
 
 

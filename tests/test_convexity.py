@@ -8,7 +8,7 @@ import pytest
 from scipy.optimize import linprog
 
 import mini_ot as mo
-from mini_ot._cycles import shorten
+from mini_ot._cycles import shorten, shortest_paths
 from mini_ot.convexity import largest_convex_step, optimality_gap
 
 
@@ -143,6 +143,15 @@ def test_right_angles_fail_in_pairs(rng):
     x = rng.standard_normal((50, 2))
     assert len(mo.certify_convex(x, x @ turn(2.0).T).cycle) == 2
     assert mo.certify_convex(x, -x).cycle is not None
+
+
+def test_cycles_run_from_parent_to_child():
+    corner = 2 * np.pi * np.arange(7) / 7
+    x = np.c_[np.cos(corner), np.sin(corner)]
+    t = x @ turn(0.5).T
+    for a, b in ((x, t), (t, x)):  # the map and its inverse
+        cycle = shortest_paths(a, b, (a * b).sum(axis=1), 0, 1e-9)[1]
+        assert (b[cycle] * (a[cycle] - a[np.roll(cycle, -1)])).sum() < 0
 
 
 def test_shortened_cycles_are_cycles_that_violate_more():
@@ -374,7 +383,8 @@ def test_interrupted_straightening_returns_the_rounds_so_far(rng):
             raise KeyboardInterrupt
         return mo.affine_map(a, b)
 
-    T = mo.straighten(x, x @ turn(1.0).T, solver=solver, legs=3, rounds=5)
+    with pytest.warns(RuntimeWarning, match="1 of 5 rounds"):
+        T = mo.straighten(x, x @ turn(1.0).T, solver=solver, legs=3, rounds=5)
     assert len(T.history["gap"]) == 2
     calls[:] = [1] * 3
     with pytest.raises(KeyboardInterrupt):
