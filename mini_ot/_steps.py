@@ -21,9 +21,8 @@ def mean_within(x, kernel, unbiased=False):
 class Descent:
     """Steps of a flow towards `y`: their size, and the (biased) MMD^2 that each leaves.
 
-    A step without noise that makes the MMD^2 rise is halved.  Automatic sizes start where they are safe, grow
-    while the MMD^2 falls by a tenth of what its slope promises.  For a smooth kernel they move no particle by
-    more than its (widest) bandwidth, beyond which the slope says nothing, and fold at none that is checked.
+    A step without noise that makes the MMD^2 rise is halved.  Automatic sizes start where they are safe, and
+    grow while the MMD^2 falls by a tenth of what its slope promises and no particle that is checked folds.
     """
 
     def __init__(self, x, y, step):
@@ -53,7 +52,7 @@ class Descent:
         w = Witness(z, self.y, self.kernel)
         slope = w.gradient(z if jitter is None else z + jitter)
         if self.auto:
-            self.size = min(1.2 * self.size, self._limit(w, slope))
+            self.size = min(1.2 * self.size, self._limit(w))
         promised = 2 * (slope**2).sum() / len(z) * (0.1 if self.auto else 0.0)
         rounding = 1e-14 * (abs(self.within_y) + abs(self.kernel.at_zero))
         for _ in range(40):
@@ -67,13 +66,12 @@ class Descent:
             self.size /= 2
         return None
 
-    def _limit(self, w, slope):
-        """Return the largest step that moves none by more than a bandwidth and halves no length."""
+    def _limit(self, w):
+        """Return the largest step that halves no length at the particles that are checked."""
         if not _is_smooth(self.kernel):
             return np.inf
-        fastest = np.sqrt((slope**2).sum(axis=1).max())
         bend = np.linalg.eigvalsh(w.hessian(w.x[:: 1 + (len(w.x) - 1) // _CHECKED])).max()
-        return 1 / max(fastest / max(k.bandwidth for _, k in self.kernel.parts), 2 * bend, 1e-300)
+        return 0.5 / bend if bend > 0 else np.inf
 
 
 def _is_smooth(kernel):
