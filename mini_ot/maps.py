@@ -103,6 +103,58 @@ class Composition(Map):
         return total
 
 
+class SmoothMap(Map):
+    """A map whose derivative is at hand: subclasses provide ``_forward`` and ``_jacobian`` (n, d, d).
+
+    The derivative must be symmetric, as that of a gradient is.
+    """
+
+    def _jacobian(self, x: np.ndarray) -> np.ndarray:
+        raise NotImplementedError
+
+    def _log_det(self, x):
+        sign, log_det = np.linalg.slogdet(self._jacobian(x))
+        if not (sign > 0).all():
+            raise ValueError(
+                f"x must lie where this map is one-to-one: it folds at {x[sign.argmin()].tolist()}"
+            )
+        return log_det
+
+    def _inverse(self, y):
+        """Solve T(x) = y by Newton's method, halving moves that do not bring T(x) nearer to y."""
+        x, miss = y.copy(), self._forward(y) - y
+        goal = 1e-13 * (1.0 + np.abs(y).max(initial=0.0))
+        for _ in range(60):
+            todo = np.flatnonzero(np.abs(miss).max(axis=1) > goal)
+            if not len(todo):
+                return x
+            at, gap = x[todo], miss[todo]
+            move, size = _solve(self._jacobian(at), gap), np.abs(gap).max(axis=1)
+            for _ in range(20):
+                new = self._forward(at - move) - y[todo]
+                worse = ~(np.abs(new).max(axis=1) < size)
+                if not worse.any():
+                    break
+                move[worse] /= 2
+            x[todo[~worse]], miss[todo[~worse]] = (at - move)[~worse], new[~worse]
+            if worse.all():
+                break
+        if np.abs(miss).max() > 1e5 * goal:
+            at = y[np.abs(miss).max(axis=1).argmax()].tolist()
+            raise ValueError(
+                f"y must be an image of this map, got {at}: a step of it folds the space or jumps there"
+            )
+        return x
+
+
+def _solve(matrices, vectors):
+    """Solve each system; where one is singular, try plain moves, and the caller's halving takes care."""
+    try:
+        return np.linalg.solve(matrices, vectors[:, :, None])[:, :, 0]
+    except np.linalg.LinAlgError:
+        return vectors.copy()
+
+
 class AffineMap(Map):
     """x -> shift + matrix x.
 
