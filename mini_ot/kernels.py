@@ -40,8 +40,7 @@ class _Kernel:
         method : {"exact", "grid"}
             All n m pairs, or near-linear time for Gaussians in the plane.  The grid's error is at most 1e-5,
             where the kernel's largest value is 1; in a gradient at most 1e-5 / h in each component.
-            A grid of more than four million nodes (a box wider than about 300 bandwidths) is not built: the
-            sum is then exact, with a warning.
+            A grid of over four million nodes (a box 300 bandwidths wide) is not built: exact, with a warning.
         """
         return self._mean(_pairs.values, _grid.values, x, y, method)
 
@@ -71,11 +70,11 @@ def _without_grid(k, y):
     """Whether the grid would be too big; an error where there is none."""
     if k.kind != _pairs.GAUSSIAN or y.shape[1] != 2:
         raise ValueError(f"method 'grid' is for Gaussian kernels in the plane, got {k} in {y.shape[1]}-D")
-    nodes = _grid.nodes(k.bandwidth, y).prod(dtype=float)
-    if nodes > _grid.MOST_NODES:
-        text = f"the grid for bandwidth {k.bandwidth:g} needs {nodes:.1e} nodes: using method 'exact'"
-        warnings.warn(text, stacklevel=4)
-    return nodes > _grid.MOST_NODES
+    if not _grid.too_big(k.bandwidth, y):
+        return False
+    text = f"the grid for {k} would have more than {_grid.MOST_NODES} nodes: using method 'exact'"
+    warnings.warn(text, stacklevel=4)
+    return True
 
 
 @dataclass(frozen=True)
@@ -114,25 +113,13 @@ class Gaussian(_OneWidth):
 
 
 class Laplace(_OneWidth):
-    """The kernel exp(-|x - y| / h): a kink at 0 that keeps the finest details, and a longer reach.
-
-    Parameters
-    ----------
-    bandwidth : float
-        The length h.
-    """
+    """The kernel exp(-|x - y| / h): a kink at 0 that keeps the finest details, and a longer reach."""
 
     kind: ClassVar[int] = _pairs.LAPLACE
 
 
 class InverseMultiquadric(_OneWidth):
-    """The kernel 1 / sqrt(1 + |x - y|^2 / h^2): smooth, with a tail like h / |x - y| that feels far points.
-
-    Parameters
-    ----------
-    bandwidth : float
-        The length h.
-    """
+    """The kernel 1 / sqrt(1 + |x - y|^2 / h^2): smooth, with a tail like h / |x - y| that feels far points."""
 
     kind: ClassVar[int] = _pairs.MULTIQUADRIC
 
