@@ -3,7 +3,7 @@
 import numpy as np
 
 from ._validate import samples
-from .maps import Composition, Map
+from .maps import Composition, SmoothMap
 
 
 class Witness:
@@ -32,7 +32,7 @@ class Witness:
         return function(points, self.x) - function(points, self.y)
 
 
-class MMDStep(Map):
+class MMDStep(SmoothMap):
     """One step ``z -> z - step * grad w(z)`` of an MMD flow, w the witness of its `particles` and `y`.
 
     Attributes
@@ -55,50 +55,6 @@ class MMDStep(Map):
 
     def _jacobian(self, x):
         return np.eye(self.dim) - self.step * self.witness.hessian(x)
-
-    def _log_det(self, x):
-        stretch = np.linalg.eigvalsh(self._jacobian(x))
-        if not (stretch > 0).all():
-            raise ValueError(
-                f"step must be smaller for a log-determinant: one of size {self.step:.3g} folds the space "
-                f"at {x[stretch.min(axis=1).argmin()].tolist()}"
-            )
-        return np.log(stretch).sum(axis=1)
-
-    def _inverse(self, y):
-        """Solve T(x) = y by Newton's method, halving moves that do not bring T(x) nearer to y."""
-        x, miss = y.copy(), self._forward(y) - y
-        goal = 1e-13 * (1.0 + np.abs(y).max(initial=0.0))
-        for _ in range(60):
-            todo = np.flatnonzero(np.abs(miss).max(axis=1) > goal)
-            if not len(todo):
-                return x
-            at, gap = x[todo], miss[todo]
-            move, size = _solve(self._jacobian(at), gap), np.abs(gap).max(axis=1)
-            for _ in range(20):
-                new = self._forward(at - move) - y[todo]
-                worse = ~(np.abs(new).max(axis=1) < size)
-                if not worse.any():
-                    break
-                move[worse] /= 2
-            x[todo[~worse]], miss[todo[~worse]] = (at - move)[~worse], new[~worse]
-            if worse.all():
-                break
-        if np.abs(miss).max() > 1e5 * goal:
-            at = y[np.abs(miss).max(axis=1).argmax()].tolist()
-            raise ValueError(
-                f"y must be an image of this flow, got {at}: its step of size {self.step:.3g} folds the "
-                f"space or jumps there (small steps of a smooth kernel do not)"
-            )
-        return x
-
-
-def _solve(matrices, vectors):
-    """Solve each system; a singular one is replaced by the identity, and the caller's halving takes care."""
-    try:
-        return np.linalg.solve(matrices, vectors[:, :, None])[:, :, 0]
-    except np.linalg.LinAlgError:
-        return vectors.copy()
 
 
 class MMDFlow(Composition):
