@@ -248,8 +248,8 @@ def adaptive_kernels(y, *, levels=20, kernels=None, by: str = "mmd", rng=None) -
         Data, at least 4 points; 1,000 random ones of them are used.
     levels : int or sequence of float
         Standard deviations of the noise; a number asks for so many, from twice the width of the data to a
-        tenth of the width, evenly on a logarithmic scale.  For a flow they should reach as far as its start is
-        from the data.
+        tenth of the width, evenly on a logarithmic scale.  For a flow they should reach as far as its start
+        is from the data.
     kernels : sequence of kernels, optional
         To choose from; by default 30 Gaussians from a hundredth to three times the width of the data.
     by : {"mmd", "power"}
