@@ -10,7 +10,7 @@ from scipy.optimize import nnls
 
 from ._jit import by_rows, fast_exp, jit
 from ._validate import count, generator, positive, samples
-from .maps import Map, affine_map
+from .maps import SmoothMap, affine_map
 
 _TEMPERATURES = (0.003, 0.01, 0.03, 0.1, 0.3)  # of the soft maxima, relative to the spreads of x and tx
 
@@ -50,7 +50,7 @@ def _soft_maxima(start, stop, value, gradient, hessian, x, slopes, heights, temp
                             hessian[i, k, p] += w * (slopes[j, k] - mean[k]) * (slopes[j, p] - mean[p])
 
 
-class ConvexSumMap(Map):
+class ConvexSumMap(SmoothMap):
     """T = grad phi, phi(x) = <x, matrix x> / 2 + <shift, x> + sum_q beta_q F_q(x), a convex function.
 
     F_q is the maximum of planes height_i + <slope_i, x>, made smooth: t log sum_i exp((...) / t).
@@ -87,29 +87,8 @@ class ConvexSumMap(Map):
     def _forward(self, x):
         return self._derivatives(x, False)[1]
 
-    def _log_det(self, x):
-        return np.linalg.slogdet(self._derivatives(x)[2])[1]
-
-    def _inverse(self, y):
-        """Solve T(x) = y by Newton's method; each point halves its step until it comes closer to its y."""
-        x = np.linalg.solve(self.matrix, (y - self.shift).T).T
-        busy = np.arange(len(y))
-        for _ in range(200):
-            _, image, hessian = self._derivatives(x[busy])
-            miss, t = np.linalg.norm(image - y[busy], axis=1), np.ones(len(busy))
-            step = np.linalg.solve(hessian, (y[busy] - image)[:, :, None])[:, :, 0]
-            for _ in range(40):
-                image = self._forward(x[busy] + t[:, None] * step)
-                closer = np.linalg.norm(image - y[busy], axis=1) <= (1 - 1e-4 * t) * miss
-                if closer.all():
-                    break
-                t[~closer] /= 2
-            x[busy] += np.where(closer, t, 0.0)[:, None] * step
-            small = np.abs(step).max(axis=1) <= 1e-13 * (1 + np.abs(x[busy]).max(axis=1))
-            busy = busy[closer & ~small]  # who cannot come closer is there, to rounding
-            if not len(busy):
-                break
-        return x
+    def _jacobian(self, x):
+        return self._derivatives(x)[2]
 
 
 def convex_combination_map(x, tx, *, planes: int = 300, rng=0, least_slope: float = 1e-3) -> ConvexSumMap:

@@ -113,12 +113,11 @@ class SmoothMap(Map):
         raise NotImplementedError
 
     def _log_det(self, x):
-        sign, log_det = np.linalg.slogdet(self._jacobian(x))
-        if not (sign > 0).all():
-            raise ValueError(
-                f"x must lie where this map is one-to-one: it folds at {x[sign.argmin()].tolist()}"
-            )
-        return log_det
+        stretch = np.linalg.eigvalsh(self._jacobian(x))  # one by one: two folds make a positive determinant
+        if not (stretch > 0).all():
+            at = x[stretch.min(axis=1).argmin()].tolist()
+            raise ValueError(f"x must lie where each step is one-to-one: one folds the space at {at}")
+        return np.log(stretch).sum(axis=1)
 
     def _inverse(self, y):
         """Solve T(x) = y by Newton's method, halving moves that do not bring T(x) nearer to y."""
