@@ -11,6 +11,7 @@ Decided here once for the whole package:
 
 import os
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import cache
 from itertools import pairwise
 
@@ -49,9 +50,8 @@ def _wide_vectors_type(context):
 
 @lower_builtin(wide_vectors)
 def _wide_vectors_code(context, builder, signature, args):
-    set.add(
-        builder.function.attributes, '"prefer-vector-width"="512"'
-    )  # llvmlite's own `add` knows no strings
+    with suppress(TypeError):  # llvmlite's own `add` refuses strings; were this to fail, only speed is lost
+        set.add(builder.function.attributes, '"prefer-vector-width"="512"')
     return context.get_dummy_value()
 
 

@@ -23,11 +23,7 @@ def _make_exp(real, whole, mantissa, degree):
     """
     node = np.cos(np.pi * (np.arange(degree + 1) + 0.5) / (degree + 1)) / 2
     c = tuple(real(v) for v in np.linalg.solve(np.vander(node), 2.0**node))
-    lowest, shift, magic = (
-        real(np.finfo(real).minexp + 1),
-        whole(mantissa),
-        real(1.5 * 2.0**mantissa),
-    )
+    lowest, shift, magic = real(np.finfo(real).minexp + 1), whole(mantissa), real(1.5 * 2.0**mantissa)
     single = degree == 5
 
     @jit(fastmath={"contract"})
@@ -65,10 +61,8 @@ def _make_rsqrt(real, whole, guess):
     return rsqrt
 
 
-_exp2_64, _exp2_32 = (
-    _make_exp(np.float64, np.int64, 52, 9),
-    _make_exp(np.float32, np.int32, 23, 5),
-)
+_exp2_64 = _make_exp(np.float64, np.int64, 52, 9)
+_exp2_32 = _make_exp(np.float32, np.int32, 23, 5)
 _rsqrt_64 = _make_rsqrt(np.float64, np.uint64, 0x5FE6EB50C7B537A9)
 _rsqrt_32 = _make_rsqrt(np.float32, np.uint32, 0x5F375A86)
 

@@ -119,7 +119,7 @@ class Laplace(_OneWidth):
 
 
 class InverseMultiquadric(_OneWidth):
-    """The kernel 1 / sqrt(1 + |x - y|^2 / h^2): smooth, with a tail like h / |x - y| that feels far points."""
+    """The kernel 1 / sqrt(1 + |x - y|^2 / h^2): smooth, with a tail h / |x - y| that feels far points."""
 
     kind: ClassVar[int] = _pairs.MULTIQUADRIC
 
