@@ -42,7 +42,7 @@ def test_energy_distance_of_the_same_law_has_mean_zero():
 
 
 def test_energy_distance_beyond_a_tile(rng):
-    x, y = clouds(rng, 700, 520)
+    x, y = clouds(rng, 60, 1100)
     expected = 2 * cdist(x, y).mean() - cdist(x, x).mean() - cdist(y, y).mean()
     assert np.isclose(mo.energy_distance(x, y, unbiased=False), expected, rtol=1e-10)
 
