@@ -13,7 +13,7 @@ import numpy as np
 
 from ._jit import by_rows, jit
 
-PER_BANDWIDTH = 7  # nodes
+PER_BANDWIDTH = 7  # nodes in a bandwidth
 REACH = 6  # bandwidths after which the Gaussian counts as 0: it is 2e-8 there
 MOST_NODES = 2**22
 
