@@ -146,22 +146,23 @@ class SlicedFlow(Map):
 
 
 def sliced_mmd_flow(
-    x, y, *, slices: int = 16, steps: int = 100, step="auto", momentum: float = 0.9, rng=None
+    x, y, *, slices="auto", steps: int = 100, step="auto", momentum: float = 0.9, rng=None
 ) -> SlicedFlow:
     """Move the cloud `x` onto the cloud `y` by sliced descent of the energy kernel's MMD^2 with momentum.
 
     ``v <- momentum * v - size * grad w(z); z <- z + v`` with the gradient of the energy kernel's witness from
-    ``slices`` directions; the size falls linearly from `step` to zero.
+    ``slices`` directions.  A share u of the way, the size is ``step * min(1, u / 0.4) * (1 - u)``: at first
+    it grows, lest momentum throws points far out, and then it falls to zero.
 
     Parameters
     ----------
     x, y : array_like, shapes (n, d) and (m, d)
         Start and target.
-    slices : int
-        Directions in a step; eight sets of them take turns.
+    slices : int or "auto"
+        Directions in a step, of which eight sets take turns; "auto" takes 16 in the plane, 8 d in space.
     steps : int
     step : float or "auto"
-        First size, a length; "auto" takes the root mean square distance of y from its mean.
+        A length; "auto" takes the root mean square distance of y from its mean, twice that in the plane.
     momentum : float
         From 0 (none) to less than 1.
     rng : int, numpy.random.Generator or None
@@ -189,25 +190,32 @@ def sliced_mmd_flow(
     Hertrich, Wald, Altekruger and Hagemann (2024).
     """
     x, y = (cloud.astype(np.float64) for cloud in two_clouds(x, y))
-    slices, steps, rng = count(slices, "slices"), count(steps, "steps"), generator(rng)
+    d, steps, rng = x.shape[1], count(steps, "steps"), generator(rng)
+    automatic = isinstance(slices, str) and slices == "auto"
+    slices = {1: 1, 2: 16}.get(d, 8 * d) if automatic else count(slices, "slices")
     width = float(np.sqrt(y.var(axis=0).sum())) or float(
         np.sqrt(((x - y.mean(axis=0)) ** 2).sum(axis=1).mean())
     )
-    size = (width or 1.0) if isinstance(step, str) and step == "auto" else positive(step, "step")
+    size = (
+        ((width if d > 2 else 2 * width) or 1.0)
+        if isinstance(step, str) and step == "auto"
+        else positive(step, "step")
+    )
     if not 0 <= momentum < 1:
         raise ValueError(f"momentum must be at least 0 and less than 1, got {momentum!r}")
     pool = np.concatenate([x, y])
     middle = (pool.max(axis=0) + pool.min(axis=0)) / 2
-    unit = max(1.1 * np.sqrt(pool.shape[1]) * np.abs(pool - middle).max(), 1e-280)
+    unit = max(1.1 * np.sqrt(d) * np.abs(pool - middle).max(), 1e-280)
     cells = 2 ** int(np.clip(np.log2(len(pool) / 2), 12, 16))
     typical = np.median(np.abs(pool - np.median(pool, axis=0)).max(axis=1))
     if 2 * unit / cells > 0.01 * typical:
         cells = 0  # too coarse: sort instead
-    directions = _spread_out(_SETS * slices, x.shape[1], rng)
+    directions = _spread_out(_SETS * slices, d, rng)
     directions = [np.ascontiguousarray(directions[s::_SETS]) for s in range(_SETS)]
+    way = np.arange(steps) / steps
     flow = SlicedFlow(x, y, middle, unit, directions, cells, float(momentum))
     try:
-        flow._run(size * np.linspace(1.0, 0.0, steps, endpoint=False))
+        flow._run(size * np.minimum(1.0, (way + 1 / steps) / 0.4) * (1 - way))
     except KeyboardInterrupt:
         message = f"interrupted: this is the flow of {len(flow.history['step'])} of {steps} steps"
         warnings.warn(message, RuntimeWarning, stacklevel=2)
