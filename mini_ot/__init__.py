@@ -23,8 +23,16 @@ _WHERE = {
     "conditional": ["ConditionalDensity", "conditional_kde"],
     "maps": ["Map", "affine_map", "pullback_log_density", "pushforward_log_density"],
     "discrete": ["assignment", "w2"],
-    "convexity": ["Certificate", "certify_convex", "convex_combination_map", "straighten"],
-    "data_driven": ["back_and_forth_samples", "data_driven_flow", "elementary_map"],
+    "convexity": [
+        "Certificate",
+        "certify_convex",
+        "convex_combination_map",
+        "largest_convex_step",
+        "straighten",
+    ],
+    "data_driven": ["data_driven_flow", "elementary_map"],
+    "kernel_dual": ["kernel_dual_ascent"],
+    "two_sided": ["back_and_forth_samples"],
     "kernels": ["Energy", "Gaussian", "InverseMultiquadric", "Laplace", "Mixture"],
     "mmd": [
         "adaptive_kernels",

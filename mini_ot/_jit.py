@@ -137,9 +137,15 @@ def fast_max(values):
 
 def warmup() -> None:
     """Compile and cache the package's kernels (a few seconds once, so that the first chapter starts fast)."""
-    from . import conditional, density, metrics
+    from . import conditional, convexity, data_driven, density, kernels, metrics
 
-    x = np.random.default_rng(0).standard_normal((40, 2))
+    x = np.random.default_rng(0).standard_normal((60, 2))
     density.kde(x).log_density(x)
     conditional.conditional_kde(x[:, 0], x[:, 1:]).log_density(x[:, 0], x[:, 1:])
     metrics.energy_distance(x, x[::-1])
+    gaussian = kernels.Gaussian(1.0)
+    gaussian(x, x), gaussian.gradient(x, x), gaussian.hessian(x, x)
+    T = data_driven.data_driven_flow(x, x[::-1] ** 3, rng=0, steps=2, features=4)
+    T.log_det(x)
+    convexity.certify_convex(x, x**3)
+    convexity.convex_combination_map(x, x**3).log_det(x)

@@ -27,8 +27,8 @@ def samples(x, name: str = "x", *, dim: int | None = None, at_least: int = 1) ->
         raise ValueError(f"{name} must be {wanted}, got {_describe(x)}")
     if len(array) < at_least:
         raise ValueError(f"{name} must be {wanted}, got {len(array)} sample{'s' * (len(array) != 1)}")
-    bad = ~np.isfinite(array).all(axis=1)
-    if bad.any():
+    if not np.isfinite(array).all():
+        bad = ~np.isfinite(array).all(axis=1)
         raise ValueError(
             f"{name} must be finite, got {array[bad.argmax()].tolist()} in row {bad.argmax()} "
             f"({bad.sum()} of {len(array)} rows hold NaN or infinity)"

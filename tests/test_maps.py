@@ -39,8 +39,37 @@ def _bent():
     return _affine().then(Bend(2))
 
 
+def _convex_sum():
+    x, y = mo.Banana().sample(200, rng=0), mo.Pinwheel().sample(200, rng=1)
+    return mo.convex_combination_map(x, y[mo.assignment(x, y)], planes=60)
+
+
+def _straightened():
+    x = mo.StandardNormal(2).sample(200, rng=0)
+    return mo.straighten(x, x @ [[0.0, 2.0], [-1.0, 0.5]], solver=mo.affine_map, legs=2, rounds=1)
+
+
+def _elementary():
+    z, y = mo.StandardNormal(3).sample(60, rng=0), 0.5 * mo.StandardNormal(3).sample(50, rng=1) + 0.3
+    return mo.elementary_map(z, y, y[:5], bandwidth=1.5, step=0.3, kernel="multiquadric")
+
+
+def _data_driven():
+    x, y = mo.StandardNormal().sample(150, rng=0), mo.TwoMoons().sample(150, rng=1)
+    return mo.data_driven_flow(x, y, rng=2, steps=4, features=12)
+
+
 # Every new kind of map goes into this list, and with it through all tests below.
-MAKERS = [_affine, _whitening_in_three_dimensions, _composition, _bent]
+MAKERS = [
+    _affine,
+    _whitening_in_three_dimensions,
+    _composition,
+    _bent,
+    _convex_sum,
+    _straightened,
+    _elementary,
+    _data_driven,
+]
 
 
 @pytest.fixture(params=MAKERS, ids=lambda make: make.__name__.strip("_"))

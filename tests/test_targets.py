@@ -142,3 +142,15 @@ def test_checkerboard_knows_its_cells():
 def test_bad_input(call, error, words):
     with pytest.raises(error, match=words):
         call()
+
+
+def test_spread_points_are_normal_and_even():
+    """Their averages are far nearer to the expectations than those of independent points."""
+    normal = mo.StandardNormal(3)
+    x = normal.spread(2000, rng=0)
+    assert x.shape == (2000, 3)
+    assert np.abs(x.mean(axis=0)).max() < 0.005  # independent points: 0.02
+    assert np.abs(np.cov(x.T) - np.eye(3)).max() < 0.02
+    assert (x == normal.spread(2000, rng=0)).all()
+    assert not (x == normal.spread(2000, rng=1)).any()
+    assert normal.spread(1, rng=0).shape == (1, 3)

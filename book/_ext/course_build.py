@@ -5,6 +5,7 @@ Sphinx calls `setup`; `jupyter-book build .` therefore does the right thing with
 
 import hashlib
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -31,6 +32,7 @@ def setup(app):
     os.environ["TQDM_DISABLE"] = "1"  # a page is no place for a progress bar
     app.connect("config-inited", serve_libraries_locally)
     app.connect("config-inited", key_the_cache)
+    app.connect("builder-inited", number_as_the_files)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
 
 
@@ -93,3 +95,27 @@ def key_the_cache(app, config):
         shutil.rmtree(cache)
     cache.mkdir(parents=True, exist_ok=True)
     stamp.write_text(config.course_key)
+
+
+def number_as_the_files(app):
+    """Give each chapter the number of its file, also where chapters before it are still to be written."""
+    from sphinx.environment.collectors.toctree import TocTreeCollector
+
+    count_up = TocTreeCollector.assign_section_numbers
+    if getattr(count_up, "by_file", False):
+        return
+
+    def assign_section_numbers(self, env):
+        before = dict(env.toc_secnumbers)
+        count_up(self, env)
+        for page, numbers in env.toc_secnumbers.items():
+            if found := re.search(r"(?:^|/)(\d\d)_[^/]*$", page):
+                for anchor, number in numbers.items():
+                    numbers[anchor] = number and (int(found[1]), *number[1:])
+                for node in [env.titles[page], *env.tocs[page].findall()]:
+                    if getattr(node, "attributes", {}).get("secnumber"):
+                        node["secnumber"] = [int(found[1]), *node["secnumber"][1:]]
+        return [page for page, n in env.toc_secnumbers.items() if n != before.get(page)]
+
+    assign_section_numbers.by_file = True
+    TocTreeCollector.assign_section_numbers = assign_section_numbers
