@@ -72,7 +72,7 @@ witness_exercise = Exercise(
 
 @witness_exercise.solution
 def witness(z, x, y, h):
-    """Return the witness of the clouds x (n, d) and y (m, d) at the points z (l, d), shape (l,)."""
+    """Return the witness of x (n, d) and y (m, d) at z (l, d), shape (l,)."""
     kx = np.exp(-((z[:, None] - x) ** 2).sum(axis=2) / (2 * h**2))
     ky = np.exp(-((z[:, None] - y) ** 2).sum(axis=2) / (2 * h**2))
     return kx.mean(axis=1) - ky.mean(axis=1)
@@ -186,7 +186,7 @@ bias_exercise = Exercise(
 
 @bias_exercise.solution
 def mmd2_unbiased(x, y, h):
-    """Return the unbiased squared MMD of x (n, d) and y (m, d), inverse multiquadric kernel of width h."""
+    """Return the unbiased squared MMD of the clouds x (n, d) and y (m, d)."""
 
     def total(a, b):
         return (1 / np.sqrt(1 + ((a[:, None] - b) ** 2).sum(axis=2) / h**2)).sum()
@@ -288,7 +288,7 @@ sorting_exercise = Exercise(
 
 @sorting_exercise.solution
 def slopes(x, y):
-    """Return the slope of the energy kernel's witness at each x, for x (n,) and y (m,)."""
+    """Return the slope of the energy kernel's witness at each x (n,), for y (m,)."""
     n, m = len(x), len(y)
     rank = np.empty(n)
     rank[np.argsort(x)] = np.arange(n)
