@@ -137,7 +137,7 @@ def fast_max(values):
 
 def warmup() -> None:
     """Compile and cache the package's kernels (a few seconds once, so that the first chapter starts fast)."""
-    from . import conditional, convexity, data_driven, density, kernels, metrics
+    from . import conditional, convexity, data_driven, density, kernels, metrics, mmd, sliced
 
     x = np.random.default_rng(0).standard_normal((60, 2))
     density.kde(x).log_density(x)
@@ -149,3 +149,8 @@ def warmup() -> None:
     T.log_det(x)
     convexity.certify_convex(x, x**3)
     convexity.convex_combination_map(x, x**3).log_det(x)
+    mmd.two_sample_test(x, x**3, kernel=gaussian, permutations=2, rng=0)
+    for kernel in (gaussian, kernels.Energy()):
+        mmd.mmd_flow(x, x**3, kernel=kernel, steps=2)
+    sliced.sliced_energy_gradient(x, x**3, slices=2, rng=0)
+    sliced.sliced_mmd_flow(x, x**3, steps=2, rng=0)(x)

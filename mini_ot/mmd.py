@@ -16,17 +16,7 @@ from ._progress import progress
 from ._steps import Descent, mean_within, noise_levels, spread
 from ._validate import count, generator, positive, samples, two_clouds
 from .kernels import Gaussian, _Kernel
-from .sliced import sliced_energy_gradient, sliced_mmd_flow
 
-__all__ = [
-    "adaptive_kernels",
-    "mmd2",
-    "mmd_flow",
-    "sliced_energy_gradient",
-    "sliced_mmd_flow",
-    "two_sample_test",
-    "witness",
-]
 _TABLE = 2_000_000  # kernel values held at once
 
 

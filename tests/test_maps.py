@@ -59,6 +59,11 @@ def _data_driven():
     return mo.data_driven_flow(x, y, rng=2, steps=4, features=12)
 
 
+def _mmd_flow():
+    x, y = mo.StandardNormal().sample(5, rng=0), mo.Banana().sample(4, rng=1)
+    return mo.mmd_flow(x, y, kernel=mo.Gaussian(1.5), step=1.0, steps=2)
+
+
 # Every new kind of map goes into this list, and with it through all tests below.
 MAKERS = [
     _affine,
@@ -69,6 +74,7 @@ MAKERS = [
     _straightened,
     _elementary,
     _data_driven,
+    _mmd_flow,
 ]
 
 
