@@ -58,7 +58,7 @@ class MMDStep(SmoothMap):
 
 
 class MMDFlow(Composition):
-    """What :func:`mmd_flow` returns: a Map of new points, and the way of the particles.
+    """What :func:`mini_ot.mmd_flow` returns: a Map of new points, and the way of the particles.
 
     Attributes
     ----------

@@ -23,7 +23,7 @@ __all__ = ["Certificate", "certify_convex", "convex_combination_map", "largest_c
 
 @dataclass(frozen=True, repr=False, eq=False)
 class Certificate:
-    """What :func:`certify_convex` found.
+    """What :func:`mini_ot.certify_convex` found.
 
     Attributes
     ----------
@@ -50,7 +50,7 @@ class Certificate:
 
     @cached_property
     def optimality_gap(self) -> float:
-        """What the best pairing saves: mean |T_i - x_i|^2 - W2^2(x, T), found on demand in n^3 time."""
+        """What the best pairing saves: ``mean |T_i - x_i|^2 - W2^2(x, T)``, found on demand in n^3 time."""
         return optimality_gap(self.x, self.tx)
 
     @cached_property

@@ -15,7 +15,7 @@ from ._validate import positive, two_clouds
 
 
 class _Kernel:
-    """What all kernels share; a kernel is a weighted sum of parts, each a function of |x - y| / h.
+    """What all kernels share; a kernel is a weighted sum of parts, each a function of ``|x - y| / h``.
 
     Two clouds in float32 give float32 (error about 1e-7 of the largest result), any others float64.
     Memory is O(n + m), except in ``kernel(x, y)`` itself.
@@ -93,7 +93,7 @@ class _OneWidth(_Kernel):
 
 
 class Gaussian(_OneWidth):
-    """The kernel exp(-|x - y|^2 / (2 h^2)): smooth, and blind beyond a few bandwidths.
+    """The kernel ``exp(-|x - y|^2 / (2 h^2))``: smooth, and blind beyond a few bandwidths.
 
     Parameters
     ----------
@@ -113,20 +113,20 @@ class Gaussian(_OneWidth):
 
 
 class Laplace(_OneWidth):
-    """The kernel exp(-|x - y| / h): a kink at 0 that keeps the finest details, and a longer reach."""
+    """The kernel ``exp(-|x - y| / h)``: a kink at 0 that keeps the finest details, and a longer reach."""
 
     kind: ClassVar[int] = _pairs.LAPLACE
 
 
 class InverseMultiquadric(_OneWidth):
-    """The kernel 1 / sqrt(1 + |x - y|^2 / h^2): smooth, with a tail h / |x - y| that feels far points."""
+    """The kernel ``1 / sqrt(1 + |x - y|^2 / h^2)``: smooth, feels far points by ``h / |x - y|``."""
 
     kind: ClassVar[int] = _pairs.MULTIQUADRIC
 
 
 @dataclass(frozen=True)
 class Energy(_Kernel):
-    """The kernel -|x - y|: its MMD^2 is the energy distance, there is no bandwidth, and no point is too far.
+    """The kernel ``-|x - y|``: its MMD^2 is the energy distance; no bandwidth, and no point is too far.
 
     It is positive definite only on weights that sum to zero, as those of a difference of two clouds do.
 

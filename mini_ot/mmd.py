@@ -85,7 +85,7 @@ def witness(x, y, *, kernel) -> Witness:
 
 
 class TwoSampleTest(NamedTuple):
-    """Outcome of :func:`two_sample_test`: the p-value, the unbiased MMD^2, and its values when shuffled."""
+    """Outcome of :func:`mini_ot.two_sample_test`: p-value, unbiased MMD^2, and its values when shuffled."""
 
     p_value: float
     mmd2: float

@@ -75,7 +75,7 @@ def _spread_out(slices, d, rng):
 
 
 class SlicedFlow(Map):
-    """What :func:`sliced_mmd_flow` returns: a map of new points, without inverse or log-determinant.
+    """What :func:`mini_ot.sliced_mmd_flow` returns: a map of new points, without inverse or log-determinant.
 
     Attributes
     ----------
