@@ -95,8 +95,8 @@ def convex_combination_map(x, tx, *, planes: int = 300, rng=0, least_slope: floa
     """Fit the gradient of a convex function to pairs (x_i, T_i), smooth and convex by construction.
 
     phi is a sum, with weights that are not negative, of ``|x|^2 / 2``, of the quadratic of the Gaussian
-    optimal map and of the convex interpolant of some of the pairs, made smooth at five temperatures.  The weights are
-    those that fit the other pairs best, by least squares.
+    optimal map and of the convex interpolant of some of the pairs, made smooth at five temperatures.
+    The weights are those that fit the other pairs best, by least squares.
 
     Parameters
     ----------
