@@ -4,8 +4,8 @@ What can use more time is a function ``(x, y, budget, seed)``, the budget in CPU
 functions ``(x, y, seed)``.  They get reference samples x and data y and return a model with
 ``.sample(n, rng)`` and ``.log_density(points)``, which returns None where there is no density.
 The neural flows see standardised data and are trained by Adam with a step that falls to zero along a cosine
-over the budget.  A constant step of 1e-3 was tried first: on the checkerboard the spline flows then need
-three to six times as long for the same likelihood.
+over the budget.  A constant step of 1e-3 was tried too: on the checkerboard the spline flows then need at
+least three times as long for the same likelihood.
 """
 
 import time
