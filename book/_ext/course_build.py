@@ -32,7 +32,7 @@ def setup(app):
     os.environ["TQDM_DISABLE"] = "1"  # a page is no place for a progress bar
     app.connect("config-inited", serve_libraries_locally)
     app.connect("config-inited", key_the_cache)
-    app.connect("builder-inited", number_as_the_files)
+    app.connect("env-before-read-docs", number_as_the_files)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
 
 
@@ -97,11 +97,11 @@ def key_the_cache(app, config):
     stamp.write_text(config.course_key)
 
 
-def number_as_the_files(app):
+def number_as_the_files(app, env, docnames):
     """Give each chapter the number of its file, also where chapters before it are still to be written."""
-    from sphinx.environment.collectors.toctree import TocTreeCollector
+    from sphinx_external_toc.collectors import TocTreeCollectorWithStyles as Collector
 
-    count_up = TocTreeCollector.assign_section_numbers
+    count_up = Collector.assign_section_numbers
     if getattr(count_up, "by_file", False):
         return
 
@@ -118,4 +118,4 @@ def number_as_the_files(app):
         return [page for page, n in env.toc_secnumbers.items() if n != before.get(page)]
 
     assign_section_numbers.by_file = True
-    TocTreeCollector.assign_section_numbers = assign_section_numbers
+    Collector.assign_section_numbers = assign_section_numbers
