@@ -70,11 +70,9 @@ MAKERS = [
     _whitening_in_three_dimensions,
     _composition,
     _bent,
-    _convex_sum,
     _straightened,
-    _elementary,
-    _data_driven,
-    _mmd_flow,
+    # Without Numba these take minutes; their own tests run them on fewer points.
+    *(pytest.param(m, marks=pytest.mark.jit) for m in (_convex_sum, _elementary, _data_driven, _mmd_flow)),
 ]
 
 
