@@ -134,7 +134,7 @@ def slope(u, v):
 def test_the_distance_falls_like_one_over_the_root_of_the_number_of_random_centres(fresh):
     x, y = clouds(2, n=50)
     eta, sizes = 0.5 * WIDTH**2 / averaged(WIDTH, 2)[1], np.array([100, 300, 1000, 3000, 10_000])
-    apart = [trials(x, y, size, 20, eta=eta, fresh=fresh, repeats=8) for size in sizes]
+    apart = [trials(x, y, size, 10, eta=eta, fresh=fresh, repeats=10) for size in sizes]
     assert -0.6 < slope(sizes, apart) < -0.4
 
 
