@@ -1,46 +1,50 @@
-"""Exercises of chapter 12: weights of features, kernels made of features, random centres, preconditioning."""
+"""Exercises of chapter 12: features in other units, kernels made of features, random centres, preconditioning."""
 
 import numpy as np
 
 from .engine import Exercise
 
-beta_exercise = Exercise(
+units_exercise = Exercise(
     "12.1",
-    "The best weight of one feature",
+    "Features in other units",
     level="warm-up",
-    minutes=20,
+    minutes=25,
     text=r"""
-    The data-driven flow moves $z$ by $z + \beta \nabla F(z)$, with one feature $F$ for now.
-    Put $\beta F$ into the dual {eq}`eq-12-dual` and write $b = \mathbb{E}_z F - \mathbb{E}_y F$.
+    Let $F_1, \dots, F_L$ be features with linearly independent gradients in $L^2(\nu)$, so that $G_{lm} = \mathbb{E}_\nu [\nabla F_l \cdot \nabla F_m]$ is invertible.
+    All quadrature weights are one.
+    Somebody uses $\tilde F = A F$ in place of $F$, that is $\tilde F_l = \sum_m A_{lm} F_m$, with an invertible $L \times L$ matrix $A$.
 
-    1. Which $\beta$ makes the two terms smallest, and what is the fall of the dual?
-    2. Steepest descent takes $\beta = -\eta b$.
-       For which $\eta$ do the two agree?
-       What happens with one $\eta$ for many features of different width?
-    3. Now let there be two features $F_1, F_2$.
-       Derive the best weights, and find the case in which they are those of part 1 for each feature alone.
-    4. What goes wrong when $F_1$ and $F_2$ are nearly equal, and how does the ridge $\lambda$ help?
+    1. First let $A$ be diagonal: each feature in its own units.
+       What becomes of the kernel {eq}`eq-12-kernel` and of the step with steepest weights?
+       And of the Newton step without ridge, $\beta = -G^{-1} b$?
+    2. Let $A$ be any invertible matrix.
+       For which $A$ do the steepest steps stay as they are, whatever the clouds, and for which the Newton steps with $\lambda = 0$, and with $\lambda > 0$?
+    3. Choose $A$ such that steepest descent with $\tilde F$ and $\eta = 1$ makes the Newton step of $F$ without ridge.
+       What are the gradients of these features like?
+    4. One feature alone: for which $\eta$ is the steepest step the Newton step of {doc}`10_data_driven_flow`?
     """,
     hints=(
-        "The dual is a quadratic polynomial in beta.",
-        """With two features it is b . beta + beta . G beta / 2, where G holds the means of the products of gradients.
-        When does a matrix of two rows fall apart into two numbers?""",
+        "Write b and G of the new features by those of the old ones and A. The move is beta . grad F.",
+        """The new b is A b and the new G is A G A^T; the kernel is F^T A^T A F. Which move comes out of
+        beta = -A b, and which of beta = -(A G A^T)^{-1} A b?""",
     ),
     answer=r"""
-    1. With $g = \mathbb{E} |\nabla F|^2$ the polynomial is $b \beta + \frac12 g \beta^2$.
-    It is smallest at $\beta = -b / g$, and there it is $-b^2 / (2 g)$.
+    The new quantities are $\tilde b = A b$ and $\tilde G = A G A^\top$, and a move is $\tilde\beta \cdot \nabla \tilde F = (A^\top \tilde\beta) \cdot \nabla F$.
+    So in terms of the old features the weights are $A^\top \tilde\beta$.
 
-    2. For $\eta = 1 / g$.
-    That is a different $\eta$ for each feature, and it depends on the cloud: a narrow feature that few points meet has a small $g$ and wants a large step.
-    One $\eta$ for all must be small enough for the largest $g$, and is far too careful for the others.
+    1. With $A = \operatorname{diag}(s_l)$ the kernel becomes $\sum_l s_l^2 F_l F_l$, and feature $l$ gets the weight $-\eta s_l^2 b_l$: another kernel, another flow.
+    Newton: $-A^\top (A G A^\top)^{-1} A b = -G^{-1} b$, the same step.
 
-    3. With $b = (b_1, b_2)$ and $G_{lm} = \mathbb{E} [\nabla F_l \cdot \nabla F_m]$ we minimise $b \cdot \beta + \frac12 \beta^\top G \beta$, so $G \beta = -b$.
-    If $\mathbb{E} [\nabla F_1 \cdot \nabla F_2] = 0$, then $G$ is diagonal and $\beta_l = -b_l / G_{ll}$.
-    Two bumps that do not overlap are such a pair.
+    2. Steepest: $-\eta A^\top A b$, the same for all $b$ exactly if $A^\top A = I$, that is, if $A$ is orthogonal.
+    Newton with $\lambda = 0$: the same for every invertible $A$, by the computation in part 1, which did not use that $A$ is diagonal.
+    Newton with $\lambda > 0$: $-A^\top (A G A^\top + \lambda I)^{-1} A b = -(G + \lambda (A^\top A)^{-1})^{-1} b$, the same for all $b$ exactly if $A$ is orthogonal.
+    The ridge is where the units come back in.
 
-    4. $G$ is nearly singular, and in the direction $(1, -1)$, where $F_1 - F_2$ is nearly zero, both $b$ and $G$ say next to nothing.
-    The quotient of the two is sampling noise, and the weights are large with opposite signs.
-    With $G + \lambda I$ the weight in this direction is divided by at least $\lambda$, so it stays small.
+    3. $-A^\top A b = -G^{-1} b$ for all $b$ if $A^\top A = G^{-1}$, that is, $A G A^\top = I$; for instance $A = G^{-1/2}$.
+    Then $\tilde G = I$: the gradients of the new features are orthonormal in $L^2(\nu)$.
+
+    4. The steepest weight is $-\eta b$ and the Newton weight $-b / g$ with $g = \mathbb{E} |\nabla F|^2$, so $\eta = 1 / g$.
+    It depends on the feature and on the clouds, so there is no one $\eta$ that suits features of many widths.
     """,
 )
 
