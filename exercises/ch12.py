@@ -219,7 +219,7 @@ random_exercise = Exercise(
 
 @random_exercise.solution
 def random_step(z, y, centres, density, h, eta):
-    """Return z (n, d) after one step; centres (L, d) were drawn from pi, density (L,) holds pi(c_l)."""
+    """Return z (n, d) after one step; density (L,) holds pi at the centres (L, d)."""
 
     def features(p):
         square = ((p[:, None] - centres) ** 2).sum(axis=2)
@@ -320,7 +320,7 @@ newton_exercise = Exercise(
 
 @newton_exercise.solution
 def newton_moves(J, b, ridge):
-    """Return the moves of the particles, shape (n, d), for J (L, n, d), b (L,), ridge > 0."""
+    """Return the moves of the particles, (n, d), for J (L, n, d) and b (L,)."""
     size, n, d = J.shape
     A = J.reshape(size, n * d)
     if size < n * d:

@@ -189,8 +189,9 @@ def packed(features):
 
 
 def propose(z, y, *, size, neighbours, kernel, rng):
-    """Draw features: centres among the samples, each as wide as a random share of them reaches.
+    """Draw features, and return them with their discrepancy b.
 
+    Centres are samples, and each feature is as wide as a random share of the samples reaches.
     The share is log-uniform from `neighbours` samples to 30 %.  Two proposals are made for each centre, and
     the one with the larger predicted fall of the dual, ``b^2 / (2 E|grad F|^2)``, is kept.
     """
@@ -206,10 +207,6 @@ def propose(z, y, *, size, neighbours, kernel, rng):
     h = np.maximum(np.sqrt(np.take_along_axis(square, reach.T, axis=1)).T, least)
     kinds = np.array(["bump", "multiquadric"]) if kernel == "auto" else np.array([kernel])
     kind = kinds[(rng.random((2, size)) < 0.2).astype(int) if len(kinds) > 1 else np.zeros((2, size), int)]
-    both = [Features(centres, h[i], kind[i]) for i in range(2)]
-    fall = []
-    for one in both:
-        b, steep = one.discrepancy(z, y)
-        fall.append(b**2 / np.maximum(steep, 1e-300))
-    better = (fall[1] > fall[0]).astype(int)
-    return Features(centres, h[better, range(size)], kind[better, range(size)])
+    b, steep = np.stack([Features(centres, h[i], kind[i]).discrepancy(z, y) for i in range(2)], axis=1)
+    better = (b**2 / np.maximum(steep, 1e-300)).argmax(axis=0), np.arange(size)
+    return Features(centres, h[better], kind[better]), b[better]

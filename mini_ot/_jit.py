@@ -137,7 +137,18 @@ def fast_max(values):
 
 def warmup() -> None:
     """Compile and cache the package's kernels (a few seconds once, so that the first chapter starts fast)."""
-    from . import conditional, convexity, data_driven, density, kernels, metrics, mmd, sliced
+    from . import (
+        conditional,
+        convexity,
+        data_driven,
+        density,
+        kernel_dual,
+        kernels,
+        metrics,
+        mmd,
+        sliced,
+        two_sided,
+    )
 
     x = np.random.default_rng(0).standard_normal((60, 2))
     density.kde(x).log_density(x)
@@ -154,3 +165,5 @@ def warmup() -> None:
         mmd.mmd_flow(x, x**3, kernel=kernel, steps=2)
     sliced.sliced_energy_gradient(x, x**3, slices=2, rng=0)
     sliced.sliced_mmd_flow(x, x**3, steps=2, rng=0)(x)
+    kernel_dual.kernel_dual_ascent(x, x**3, steps=2)
+    two_sided.back_and_forth_samples(x, x**3, rng=0, steps=2, features=4)

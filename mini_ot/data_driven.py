@@ -197,7 +197,7 @@ def data_driven_flow(
 
     Notes
     -----
-    No step's derivative differs from the identity by more than a half at any sample of x, so that steps are
+    No step's derivative differs from the identity by more than a half at any sample, so that steps are
     one-to-one there; between samples this is not proved, and inverse and log_det say so where it fails.
     A composition of gradients is in general no gradient: :func:`certify_convex` measures by how much.
 
@@ -228,11 +228,10 @@ def data_driven_flow(
     summed, best, best_at = 0.0, 0.0, 0
     try:
         for k in progress(range(steps), label="flow"):
-            some = propose(z, y, size=features, neighbours=neighbours, kernel=kernel, rng=rng)
-            b, _ = some.discrepancy(z, y)
+            some, b = propose(z, y, size=features, neighbours=neighbours, kernel=kernel, rng=rng)
             gram = some.gram(*(p[:, rng.permutation(p.shape[1])[:_FOR_GRAM]] for p in (z, y)))
             beta = _newton(gram, b, ridge) if weights == "newton" else -b * (b @ b) / (b @ gram @ b)
-            z, share, T = _limited_step(z, some, step * beta)
+            z, share, T = _limited_step(z, y, some, step * beta)
             maps.append(T)
             beta = T.beta
             history["share"].append(share)
@@ -270,11 +269,17 @@ def _prepare(x, y, rng, neighbours, held_out):
     return (*clouds, test), first, rng
 
 
-def _limited_step(z, features, beta):
-    """Move z, by so much that the derivative stays within the limit at every sample."""
+def _limited_step(z, y, features, beta):
+    """Move z, by so much that the derivative stays within the limit at every sample of both clouds."""
     move, bend = push(z, *packed(features), beta, bend=True)
-    off_diagonal = np.array([1.0 if k == m else 2.0 for k in range(len(z)) for m in range(k + 1)])
-    worst = np.sqrt((off_diagonal @ bend**2).max())  # the Frobenius norm, no less than the largest eigenvalue
+    worst = max(_largest(bend), _largest(push(y, *packed(features), beta, bend=True)[1]))
     share = min(1.0, _LARGEST_BEND / max(worst, 1e-300))
     T = ElementaryMap(features.centres, features.bandwidth, features.kernel, share * beta)
     return z + share * move, share, T
+
+
+def _largest(bend):
+    """Return the largest Frobenius norm, no less than any eigenvalue, of packed symmetric matrices."""
+    d = int(np.sqrt(2 * len(bend)))
+    off_diagonal = np.array([1.0 if k == m else 2.0 for k in range(d) for m in range(k + 1)])
+    return np.sqrt((off_diagonal @ bend**2).max())

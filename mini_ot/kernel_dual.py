@@ -49,7 +49,7 @@ class KernelDual:
     Attributes
     ----------
     source_potential, target_potential : ndarray, shapes (n,) and (m,)
-        psi and phi with psi_i + phi_j <= |x_i - y_j|^2 / 2.
+        psi and phi with ``psi_i + phi_j <= |x_i - y_j|^2 / 2``.
     value : float
         Dual value, mean psi + mean phi: never above half the squared W2.
     nearest : ndarray of int, shape (n,)
@@ -72,7 +72,7 @@ class KernelDual:
         return self.y[self._transform(samples(points, "points", dim=self.dim).astype(np.float64))[1]]
 
     def interpolant(self, points) -> np.ndarray:
-        """Return the convex function max_j <p, y_j> - |y_j|^2 / 2 + phi_j at `points` (k, d), shape (k,)."""
+        """Return the convex ``max_j <p, y_j> - |y_j|^2 / 2 + phi_j`` at `points` (k, d), shape (k,)."""
         points = samples(points, "points", dim=self.dim).astype(np.float64)
         return 0.5 * (points**2).sum(axis=1) - self._transform(points)[0]
 
@@ -80,8 +80,9 @@ class KernelDual:
 def kernel_dual_ascent(x, y, *, kernel=None, steps: int = 50) -> KernelDual:
     """Climb the dual of optimal transport between samples, along kernel gradients, from both sides.
 
-    The dual of the cost |x - y|^2 / 2 is D = mean_i psi_i + mean_j phi_j with psi = phi^c, the c-transform
-    ``psi_i = min_j |x_i - y_j|^2 / 2 - phi_j``.  Its gradient in the norm of a kernel k is the witness
+    The dual of the cost ``|x - y|^2 / 2`` is ``D = mean_i psi_i + mean_j phi_j`` with
+    psi = phi^c, the c-transform ``psi_i = min_j |x_i - y_j|^2 / 2 - phi_j``.
+    Its gradient in the norm of a kernel k is the witness
     ``g(y) = mean_l k(y, y_l) - mean_i k(y, y_T(i))``, T(i) the place of the minimum.  One iteration takes
     ``phi += step * g``, ``psi = phi^c``, then the mirror image.  Time O(n m) an iteration, memory O(n + m).
 
@@ -89,7 +90,7 @@ def kernel_dual_ascent(x, y, *, kernel=None, steps: int = 50) -> KernelDual:
     ----------
     x, y : array_like, shapes (n, d) and (m, d)
     kernel : kernel of mini_ot, optional
-        :class:`Energy` by default: it has no width to choose, and in one dimension it is twice the Green's
+        The energy kernel by default: it has no width to choose, and in one dimension it is twice the Green's
         function of the Poisson solve that the grid method uses.
     steps : int
         Iterations at most; it ends earlier when no step of a visible size raises the dual.

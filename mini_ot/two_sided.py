@@ -131,8 +131,7 @@ def back_and_forth_samples(
     pairs, history = [], {"fall": [], "spread": []}
     try:
         for _ in progress(range(steps), label="two-sided flow"):
-            some = propose(z, y, size=features, neighbours=neighbours, kernel="multiquadric", rng=rng)
-            b, _ = some.discrepancy(z, y)
+            some, b = propose(z, y, size=features, neighbours=neighbours, kernel="multiquadric", rng=rng)
             gram = some.gram(*(p[:, rng.permutation(p.shape[1])[:_FOR_GRAM]] for p in (z, y)))
             u, v = _signed_weights(gram, b, ridge, damping)
             z, y = z + push(z, *packed(some), u)[0], y + push(y, *packed(some), v)[0]

@@ -64,6 +64,11 @@ def _mmd_flow():
     return mo.mmd_flow(x, y, kernel=mo.Gaussian(1.5), step=1.0, steps=2)
 
 
+def _two_sided():
+    x, y = mo.StandardNormal().sample(150, rng=0), mo.TwoMoons().sample(150, rng=1)
+    return mo.back_and_forth_samples(x, y, rng=2, steps=4, features=12)
+
+
 # Every new kind of map goes into this list, and with it through all tests below.
 MAKERS = [
     _affine,
@@ -72,7 +77,10 @@ MAKERS = [
     _bent,
     _straightened,
     # Without Numba these take minutes; their own tests run them on fewer points.
-    *(pytest.param(m, marks=pytest.mark.jit) for m in (_convex_sum, _elementary, _data_driven, _mmd_flow)),
+    *(
+        pytest.param(m, marks=pytest.mark.jit)
+        for m in (_convex_sum, _elementary, _data_driven, _mmd_flow, _two_sided)
+    ),
 ]
 
 
