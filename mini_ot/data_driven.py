@@ -230,7 +230,10 @@ def data_driven_flow(
         for k in progress(range(steps), label="flow"):
             some, b = propose(z, y, size=features, neighbours=neighbours, kernel=kernel, rng=rng)
             gram = some.gram(*(p[:, rng.permutation(p.shape[1])[:_FOR_GRAM]] for p in (z, y)))
-            beta = _newton(gram, b, ridge) if weights == "newton" else -b * (b @ b) / (b @ gram @ b)
+            if weights == "newton":
+                beta = _newton(gram, b, ridge)
+            else:  # the best step along -b for the quadratic model
+                beta = -b * (b @ b) / max(b @ gram @ b, 1e-300)
             z, share, T = _limited_step(z, y, some, step * beta)
             maps.append(T)
             beta = T.beta

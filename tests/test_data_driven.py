@@ -196,6 +196,13 @@ def test_steepest_descent_lowers_the_dual_too():
     assert mo.energy_distance(T(x), y) < mo.energy_distance(T.steps[0](x), y)
 
 
+@pytest.mark.parametrize("weights", ["newton", "steepest"])
+def test_equal_clouds_stay(weights):
+    x = mo.Banana().sample(100, rng=0)
+    T = mo.data_driven_flow(x, x, rng=1, steps=3, features=8, weights=weights)
+    assert np.allclose(T(x), x, atol=1e-9)
+
+
 def test_stops_early_on_held_out_samples():
     """Two samples of one law: there is nothing to learn, so a flow with held-out samples stays short."""
     x, y = mo.Banana().sample(300, rng=0), mo.Banana().sample(300, rng=1)
