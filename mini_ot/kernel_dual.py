@@ -44,7 +44,7 @@ def _c_transform(points, y, potential):
 
 
 class KernelDual:
-    """Potentials on two clouds, what :func:`kernel_dual_ascent` returns.
+    """Potentials on two clouds, what :func:`mini_ot.kernel_dual_ascent` returns.
 
     Attributes
     ----------
