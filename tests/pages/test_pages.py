@@ -142,6 +142,15 @@ OVERFLOW = """() => {
 }"""
 
 
+@pytest.mark.parametrize("path", site.chapters() or ["no site"])
+def test_chapter_is_numbered_as_its_file(path, base):
+    """Exercises and cross-references speak of chapter 10, also while chapters before it are to be written."""
+    heading = re.search(r"<h1><span class=\"section-number\">(\d+)", site.text(path))
+    assert int(heading[1]) == int(path.rpartition("/")[2][:2])
+    theorems = re.findall(r"Theorem (\d+)\.\d+", site.text(path))
+    assert f"Theorem {int(heading[1])}.1" in site.text(path) or not theorems
+
+
 @pytest.mark.parametrize("path", PAGES)
 def test_fits_a_phone(open_page, path):
     over, wide = open_page(path, size=site.PHONE).page.evaluate(OVERFLOW)
