@@ -165,9 +165,6 @@ class Features:
     def __init__(self, centres, bandwidth, kernel):
         self.centres, self.bandwidth, self.kernel = centres, bandwidth, np.asarray(kernel)
 
-    def __getitem__(self, some):
-        return Features(self.centres[some], self.bandwidth[some], self.kernel[some])
-
     def discrepancy(self, z, y):
         """Return b = E_z F - E_y F, and the mean of |grad F|^2 over both, for clouds stored as (d, n)."""
         (over_z, steep_z), (over_y, steep_y) = (means(p, *packed(self)) for p in (z, y))

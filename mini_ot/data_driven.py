@@ -50,6 +50,16 @@ def _newton(gram, b, ridge):
     return -np.linalg.solve(gram + ridge * max(np.trace(gram) / size, 1e-300) * np.eye(size), b)
 
 
+def sampled_gram(features, z, y, rng):
+    """Return G from as many samples of each cloud as are enough for it."""
+    return features.gram(*(p[:, rng.permutation(p.shape[1])[:_FOR_GRAM]] for p in (z, y)))
+
+
+def predicted_fall(gram, b, beta):
+    """Return by how much the quadratic model of the dual falls with weights beta."""
+    return float(-b @ beta - 0.5 * beta @ gram @ beta)
+
+
 def elementary_map(
     z,
     y,
@@ -229,7 +239,7 @@ def data_driven_flow(
     try:
         for k in progress(range(steps), label="flow"):
             some, b = propose(z, y, size=features, neighbours=neighbours, kernel=kernel, rng=rng)
-            gram = some.gram(*(p[:, rng.permutation(p.shape[1])[:_FOR_GRAM]] for p in (z, y)))
+            gram = sampled_gram(some, z, y, rng)
             if weights == "newton":
                 beta = _newton(gram, b, ridge)
             else:  # the best step along -b for the quadratic model
@@ -238,13 +248,13 @@ def data_driven_flow(
             maps.append(T)
             beta = T.beta
             history["share"].append(share)
-            history["fall"].append(float(-b @ beta - 0.5 * beta @ gram @ beta))
+            history["fall"].append(predicted_fall(gram, b, beta))
             if test is None:
                 continue
             b, _ = some.discrepancy(*test)
-            summed += float(-b @ beta - 0.5 * beta @ gram @ beta)
+            summed += predicted_fall(gram, b, beta)
             history["held_out"].append(summed)
-            test = (test[0] + T._push(test[0].T)[0], test[1])
+            test = (test[0] + push(test[0], *packed(some), beta)[0], test[1])
             if summed > best:
                 best, best_at = summed, k + 1
             elif k + 1 - best_at >= patience:

@@ -12,7 +12,7 @@ from scipy.optimize import nnls
 from ._features import packed, propose, push
 from ._progress import progress
 from ._validate import count, positive
-from .data_driven import _FOR_GRAM, ElementaryMap, _prepare
+from .data_driven import ElementaryMap, _prepare, predicted_fall, sampled_gram
 from .maps import AffineMap, Composition, Map
 
 
@@ -132,10 +132,10 @@ def back_and_forth_samples(
     try:
         for _ in progress(range(steps), label="two-sided flow"):
             some, b = propose(z, y, size=features, neighbours=neighbours, kernel="multiquadric", rng=rng)
-            gram = some.gram(*(p[:, rng.permutation(p.shape[1])[:_FOR_GRAM]] for p in (z, y)))
+            gram = sampled_gram(some, z, y, rng)
             u, v = _signed_weights(gram, b, ridge, damping)
             z, y = z + push(z, *packed(some), u)[0], y + push(y, *packed(some), v)[0]
-            history["fall"].append(float(-b @ (u - v) - 0.5 * (u - v) @ gram @ (u - v)))
+            history["fall"].append(predicted_fall(gram, b, u - v))
             history["spread"].append(float(np.sqrt(np.hstack([z, y]).var(axis=1).sum())))
             pairs.append([ElementaryMap(some.centres, some.bandwidth, some.kernel, w) for w in (u, v)])
     except KeyboardInterrupt:
