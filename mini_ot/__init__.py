@@ -22,7 +22,11 @@ _WHERE = {
     "density": ["Density", "kde"],
     "conditional": ["ConditionalDensity", "conditional_kde"],
     "maps": ["Map", "affine_map", "pullback_log_density", "pushforward_log_density"],
-    "discrete": ["assignment", "w2"],
+    "discrete": ["assignment", "barycentre", "displacement", "gaussian_w2", "w2", "w2_1d"],
+    "entropic": ["EntropicPlan", "sinkhorn", "sinkhorn_divergence"],
+    "dirichlet": ["GridSolution", "monge_ampere"],
+    "conjugate": ["legendre"],
+    "grid_transport": ["GridTransport", "back_and_forth", "push_grid"],
     "convexity": [
         "Certificate",
         "certify_convex",

@@ -75,6 +75,36 @@ def count(value, name: str, *, at_least: int = 1) -> int:
     return int(value)
 
 
+def grid(values, name: str) -> np.ndarray:
+    """Return `values` as a finite, C-contiguous float64 array with two axes of at least 4 entries."""
+    wanted = f"{name} must be an array of shape (n1, n2) with n1, n2 >= 4"
+    try:
+        array = np.asarray(values)
+        if np.iscomplexobj(array):
+            raise TypeError
+        array = array.astype(np.float64)
+    except (TypeError, ValueError):
+        raise TypeError(f"{wanted} of real numbers, got {_describe(values)}") from None
+    if array.ndim != 2 or min(array.shape) < 4:
+        raise ValueError(f"{wanted}, got {_describe(values)}")
+    if not np.isfinite(array).all():
+        i, j = np.argwhere(~np.isfinite(array))[0]
+        raise ValueError(f"{name} must be finite, got {array[i, j]} at [{i}, {j}]")
+    return np.ascontiguousarray(array)
+
+
+def box(bounds) -> tuple[np.ndarray, np.ndarray]:
+    """Check a rectangle ((low, high), (low, high)); return its lower corner and its sides."""
+    wanted = "bounds must be two pairs (low, high) of finite numbers with low < high"
+    try:
+        corners = np.asarray(bounds, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise TypeError(f"{wanted}, got {_describe(bounds)}") from None
+    if corners.shape != (2, 2) or not np.isfinite(corners).all() or not (corners[:, 0] < corners[:, 1]).all():
+        raise ValueError(f"{wanted}, got {_describe(bounds)}")
+    return corners[:, 0].copy(), corners[:, 1] - corners[:, 0]
+
+
 def _describe(value) -> str:
     if isinstance(value, np.ndarray):
         return f"an array of shape {value.shape} and dtype {value.dtype}"
