@@ -26,7 +26,8 @@ _WHERE = {
     "entropic": ["EntropicPlan", "sinkhorn", "sinkhorn_divergence"],
     "dirichlet": ["GridSolution", "monge_ampere"],
     "conjugate": ["legendre"],
-    "grid_transport": ["GridTransport", "back_and_forth", "push_grid"],
+    "grid_transport": ["GridTransport", "back_and_forth"],
+    "_push": ["push_grid"],
     "convexity": [
         "Certificate",
         "certify_convex",

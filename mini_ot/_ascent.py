@@ -7,11 +7,16 @@ import numpy as np
 from scipy import fft
 from scipy.sparse import csr_array
 
-from ._jit import num_threads
+from ._jit import by_rows, jit, num_threads
 from ._push import push, scratch
 from .conjugate import conjugate
 
 _LOW = np.zeros(2)
+_LEAST_WEIGHT = 1e-3  # of the mean density, added to the weight so that it vanishes nowhere
+_LEAST_STEP = (
+    0.05  # under the published rule: its gradient is not exact, and near the top the step would collapse
+)
+_RECORD = ("level", "value", "gap", "residual", "step", "norm")
 
 
 class DualProblem:
@@ -53,24 +58,60 @@ class DualProblem:
         r *= self._inverse_laplacian
         return fft.idctn(r, norm="ortho", workers=self._workers, overwrite_x=True)
 
-    def gradient(self, side: int) -> tuple[np.ndarray, float, float]:
-        """Return the H^1 gradient for phi (side 0) or psi (side 1), its squared norm, and the gap there.
+    def flat_gradient(self, side: int):
+        """Return the gradient in the norm of H^1 with what it is made of.
 
-        The gap is what the map's own cost exceeds the dual value by; both agree at the optimum.
+        Gives what the push of the other density leaves too much, cell by cell; the gradient w, which solves
+        -Laplace w = that; the squared norm, the mean of ``|grad w|^2``; and the gap.  The push is by the
+        gradient of psi (side 0, where phi is to be changed) or of phi (side 1).  The gap is what that map's
+        own cost exceeds the dual value by; at the optimum both agree.
         """
         phi, psi, mu, nu = self._seen_from(side)
         push(nu, psi, _LOW, self.size, self._buffers, self._rho)
         rest = self._rho - mu
         w = self.inverse_laplacian(rest)
-        gap = np.vdot(self.half_square - phi, rest) / rest.size
-        return w, float(np.vdot(w, rest)) / rest.size, float(gap)
+        gap = float(np.vdot(self.half_square - phi, rest)) / rest.size
+        return rest, w, float(np.vdot(w, rest)) / rest.size, gap
 
-    def move(self, side: int, step: float, direction) -> None:
-        """Add a step to one potential, then make both each other's transform, which never lowers the value."""
+    def move(self, side: int, change) -> None:
+        """Add to one potential, then make both each other's transform, which never lowers the value."""
         phi, psi, _, _ = self._seen_from(side)
-        phi += step * direction
+        phi += change
         self.conjugate(phi, psi)
         self.conjugate(psi, phi)
+
+    def kept(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return copies of the potentials."""
+        return self.phi.copy(), self.psi.copy()
+
+    def restore(self, kept) -> None:
+        self.phi[:], self.psi[:] = kept
+
+    def weighted_gradient(self, side: int, rest, tol: float = 0.1, most: int = 30):
+        """Return the gradient in the norm ``mean of rho |grad w|^2``, its square, and how many solves it took.
+
+        It solves -div(rho grad w) = rest, here by conjugate gradients.  With s = rho^(-1/2), the operator
+        w -> s (-Laplace)^(-1) (s w) inverts the equation up to a term without derivatives, so few steps do.
+        """
+        rho = self._seen_from(side)[2] + _LEAST_WEIGHT
+        s = 1 / np.sqrt(rho)
+        r = rest - rest.mean()
+        w, a = np.zeros_like(r), np.empty_like(r)
+        z = s * self.inverse_laplacian(s * r)
+        p, rz = z.copy(), np.vdot(r, z)
+        goal = tol**2 * rz
+        for solves in range(1, most + 1):
+            by_rows(weighted_laplacian, len(r), r.size, rho, p, self.size / r.shape, a)
+            length = rz / np.vdot(p, a)
+            w += length * p
+            r -= length * a
+            z = s * self.inverse_laplacian(s * r)
+            rz, old = np.vdot(r, z), rz
+            if not rz > goal:
+                break
+            p *= rz / old
+            p += z
+        return w, float(np.vdot(w, rest)) / rest.size, solves
 
     def start_from(self, coarse: "DualProblem") -> None:
         """Take over the potential of a coarser grid."""
@@ -86,6 +127,85 @@ class DualProblem:
 
     def _seen_from(self, side):
         return (self.phi, self.psi, self.mu, self.nu) if side == 0 else (self.psi, self.phi, self.nu, self.mu)
+
+
+class _Step:
+    """The length of a step in one norm on one side."""
+
+    def __init__(self, length: float, factor: float):
+        self.length, self.factor = length, factor
+
+    def judge(self, rise: float, squared_norm: float) -> None:
+        """Lengthen it where the value rose as the gradient promised, shorten it where it fell short."""
+        if rise > 0.75 * self.length * squared_norm:
+            self.length /= self.factor
+        elif rise < 0.25 * self.length * squared_norm:
+            self.length *= self.factor
+
+
+def climb(problem: DualProblem, tol: float, max_steps: int, rule: str, idle: int, history: dict, tick) -> str:
+    """Raise the dual value until the relative gap is below `tol`, and return why it stopped.
+
+    By turns in phi and in psi, in the flat norm or the weighted one: that which paid more for its work when
+    last used.  A step that lowers the value is taken back and shortened.  Under the rule "published" the norm
+    is flat, both sides share one step, nothing is taken back, and the best potentials are returned.
+    It gives up after `idle` steps in a row that raised the value by less than tol / 20.
+    """
+    adaptive = rule == "adaptive"
+    flat = [_Step(4 / max(problem.mu.max(), problem.nu.max()), 0.8)] * 2
+    steps = (flat, [_Step(1.0, 0.6), _Step(1.0, 0.6)])
+    if adaptive:
+        flat[1] = _Step(flat[0].length, 0.8)
+    value, pay, idled = problem.value(), [np.inf, np.inf if adaptive else -1.0], 0
+    best, at_best = value, problem.kept()
+    try:
+        for _ in range(max_steps):
+            weighted = int(pay[1] > pay[0])
+            before, gaps, work = value, [], 0
+            for side in (0, 1):
+                rest, w, energy, gap = problem.flat_gradient(side)
+                gaps.append(abs(gap) + energy / 2)
+                norm, solves = energy, 1
+                if weighted:
+                    w, norm, solves = problem.weighted_gradient(side, rest)
+                step = steps[weighted][side]
+                problem.move(side, step.length * w)
+                rise = problem.value() - value
+                step.judge(rise, norm)
+                work += 2 + solves
+                if rise > 0 or not adaptive:
+                    value += rise
+                if value > best:
+                    best, at_best = value, problem.kept()
+                elif adaptive:
+                    problem.restore(at_best)
+            if not adaptive:
+                step.length = max(step.length, _LEAST_STEP)
+            scale = max(abs(value), 1e-300)
+            gap, risen = min(gaps) / scale, (value - before) / scale
+            pay[weighted] = max(risen, tol / 20) / work
+            pay[1 - weighted] *= 1.3  # what was not used is tried again one day
+            entry = (
+                max(problem.mu.shape),
+                value,
+                gap,
+                energy**0.5,
+                step.length,
+                ("flat", "weighted")[weighted],
+            )
+            for key, item in zip(_RECORD, entry, strict=True):
+                history[key].append(item)
+            tick()
+            idled = 0 if risen > tol / 20 else idled + 1
+            if gap <= tol:
+                return "converged"
+            if idled == idle:
+                return "the value rises no more, as far as this grid can tell"
+        return f"max_steps={max_steps} was reached"
+    except KeyboardInterrupt:
+        return "it was interrupted"
+    finally:
+        problem.restore(at_best)
 
 
 def _averaging(fine: int, coarse: int) -> csr_array:
@@ -108,3 +228,25 @@ def _interpolation(coarse: int, fine: int) -> csr_array:
     return csr_array(
         (np.r_[1 - right, right], (np.r_[rows, rows], np.r_[left, left + 1])), shape=(fine, coarse)
     )
+
+
+@jit
+def weighted_laplacian(start, stop, rho, w, h, out):
+    """Write -div(rho grad w) to `out`, with no flux through the edge and rho averaged on the faces."""
+    n1, n2 = w.shape
+    c1, c2 = 0.5 / h[0] ** 2, 0.5 / h[1] ** 2
+    for i in range(start, stop):
+        up, down = min(i + 1, n1 - 1), max(i - 1, 0)
+        for j in range(1, n2 - 1):
+            out[i, j] = c2 * (
+                (rho[i, j] + rho[i, j + 1]) * (w[i, j] - w[i, j + 1])
+                + (rho[i, j] + rho[i, j - 1]) * (w[i, j] - w[i, j - 1])
+            )
+        last = n2 - 1
+        out[i, 0] = c2 * (rho[i, 0] + rho[i, 1]) * (w[i, 0] - w[i, 1])
+        out[i, last] = c2 * (rho[i, last] + rho[i, last - 1]) * (w[i, last] - w[i, last - 1])
+        for j in range(n2):
+            out[i, j] += c1 * (
+                (rho[i, j] + rho[up, j]) * (w[i, j] - w[up, j])
+                + (rho[i, j] + rho[down, j]) * (w[i, j] - w[down, j])
+            )

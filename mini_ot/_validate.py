@@ -93,6 +93,17 @@ def grid(values, name: str) -> np.ndarray:
     return np.ascontiguousarray(array)
 
 
+def masses(values, name: str) -> np.ndarray:
+    """Return `values` as :func:`grid` does, and check that none is negative and their sum is a number."""
+    array = grid(values, name)
+    if (array < 0).any():
+        i, j = np.unravel_index(array.argmin(), array.shape)
+        raise ValueError(f"{name} must not be negative, got {array[i, j]} at [{i}, {j}]")
+    if not np.isfinite(array.sum()):
+        raise ValueError(f"{name} must have a finite sum, got entries up to {array.max()}")
+    return array
+
+
 def box(bounds) -> tuple[np.ndarray, np.ndarray]:
     """Check a rectangle ((low, high), (low, high)); return its lower corner and its sides."""
     wanted = "bounds must be two pairs (low, high) of finite numbers with low < high"

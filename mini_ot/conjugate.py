@@ -100,8 +100,8 @@ def _merge(u, x, rise, out):
     Each step either moves on to the next corner or writes a result, without a branch to guess wrong; four
     lines at a time hide that every step waits for the one before.
     """
-    a, b, c, d = u
-    p, q, r, s = out
+    a, b, c, d = u[0], u[1], u[2], u[3]
+    p, q, r, s = out[0], out[1], out[2], out[3]
     one = np.uint64(1)  # unsigned: Numba asks of a signed index whether it counts from the end
     i0 = i1 = i2 = i3 = np.uint64(0)  # where in the line ...
     j0 = j1 = j2 = j3 = np.uint64(0)  # ... and which slope; infinite entries at the ends stop both
