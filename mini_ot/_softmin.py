@@ -1,6 +1,6 @@
 """Sums of exponentials over all pairs of two clouds: the loops of Sinkhorn's iteration (chapter 6).
 
-With u = x / sqrt(epsilon) and logarithms to base 2 the sums are ``sum_j 2^(w_j - |u_i - v_j|^2)``.
+With x and y over sqrt(epsilon) and logarithms to base 2 the sums are ``sum_j 2^-(base_j + |x_i - y_j|^2)``.
 A sum is computed relative to a guess of its value, Sinkhorn's last one, so that one pass without a running
 maximum is enough; rows where the guess was far off are done again, safely.
 """
@@ -16,11 +16,11 @@ _FAR = 900.0  # powers of two by which a sum may differ from its guess
 
 
 @jit(fastmath={"contract"})
-def _far_columns(t, w, low, x, y):
-    """t_j = |x - y_(low + j)|^2 - w_(low + j) over the columns from the third on."""
+def _far_columns(t, base, x, y, low):
+    """t_j = base_j + |x - y_(low + j)|^2 over the columns from the third on."""
     wide_vectors()
     for j in range(len(t)):
-        t[j] = -w[low + j]
+        t[j] = base[j]
     for k in range(2, len(y)):
         a, v = x[k], y[k, low : low + len(t)]
         for j in range(len(t)):
@@ -40,13 +40,16 @@ def _plane_sum(t, guess, x, y, low, one):
 
 
 @jit
-def _sum_rows(start, stop, out, guess, x, y, w, one):
+def _sum_rows(start, stop, out, guess, x, y, base, one):
+    """out[i] = sum_j 2^-(base_j + guess_i + |x_i - y_j|^2)."""
     tile = np.empty(TILE)
     for i in range(start, stop):
         out[i] = 0.0
         for low in range(0, y.shape[1], TILE):
-            t = tile[: min(TILE, y.shape[1] - low)]
-            _far_columns(t, w, low, x[i], y)
+            t = base[low : low + TILE]
+            if len(y) > 2:
+                t = tile[: len(t)]
+                _far_columns(t, base[low : low + TILE], x[i], y, low)
             out[i] += _plane_sum(t, guess[i], x[i], y, low, one)
 
 
@@ -55,12 +58,12 @@ def softmin(x, y, log_weight, epsilon, guess=None):
     scale = np.sqrt(2 / epsilon)
     if guess is None:
         return -epsilon * log_kernel_sums(x * scale, y * scale, log_weight)
-    out, scale, base = np.empty(len(x)), np.sqrt(LOG2_E / epsilon), LOG2_E / epsilon
-    u, v = (np.pad(p * scale, ((0, 0), (0, p.shape[1] == 1))) for p in (x, y))
-    args = u, np.ascontiguousarray(v.T), LOG2_E * log_weight, 1.0
-    by_rows(_sum_rows, len(x), len(x) * len(y), out, -base * guess, *args)
+    out, bits = np.empty(len(x)), LOG2_E / epsilon  # a cost times this is a power of two
+    u, v = (np.pad(p * np.sqrt(bits), ((0, 0), (0, p.shape[1] == 1))) for p in (x, y))
+    args = u, np.ascontiguousarray(v.T), -LOG2_E * log_weight, 1.0
+    by_rows(_sum_rows, len(x), len(x) * len(y), out, -bits * guess, *args)
     off = ~((out > 2.0**-_FAR) & (out < 2.0**_FAR))
-    out = guess - np.log2(np.where(off, 1.0, out)) / base
+    out = guess - np.log2(np.where(off, 1.0, out)) / bits
     if off.any():
         out[off] = softmin(x[off], y, log_weight, epsilon)
     return out

@@ -151,6 +151,8 @@ def barycentre(clouds, weights, *, steps: int = 100, rng=None) -> np.ndarray:
     Agueh and Carlier (2011); Cuturi and Doucet (2014), algorithm 2 with fixed weights of the points.
     """
     clouds = [samples(cloud, f"clouds[{k}]") for k, cloud in enumerate(clouds)]
+    if not clouds:
+        raise ValueError("clouds must hold at least one cloud, got none")
     w = as_weights(weights, len(clouds), "weights")
     for cloud in clouds:
         two_clouds(clouds[0], cloud, same_size=True)
@@ -163,7 +165,7 @@ def barycentre(clouds, weights, *, steps: int = 100, rng=None) -> np.ndarray:
         pairs = [assignment(z, cloud) for cloud in clouds]
         if before is not None and np.array_equal(pairs, before):
             return z
-        z = sum(weight * cloud[pair] for weight, cloud, pair in zip(w, clouds, pairs, strict=True))
-        before = pairs
+        moved = sum(weight * cloud[pair] for weight, cloud, pair in zip(w, clouds, pairs, strict=True))
+        z, before = moved.astype(np.result_type(*clouds)), pairs
     warnings.warn(f"the pairs still change after {steps} steps: pass more", RuntimeWarning, stacklevel=2)
     return z
