@@ -51,6 +51,12 @@ def test_w2_1d_of_repeated_points_weights_and_equal_sizes(rng):
     assert np.isclose(mo.w2_1d(x, x + 1), 1.0, atol=1e-6)
 
 
+def test_w2_1d_of_far_points_without_weight(rng):
+    x, y, a = 3 * rng.standard_normal(50), rng.standard_normal(70), weights(rng, 50, 10)
+    x[:10] = 1e12
+    assert np.isclose(mo.w2_1d(x, y, x_weights=a), mo.w2_1d(x[10:], y, x_weights=a[10:]), rtol=1e-12)
+
+
 def test_w2_1d_far_from_zero(rng):
     x, y = rng.standard_normal(20), rng.standard_normal(30)
     assert np.isclose(mo.w2_1d(x + 1e8, y + 1e8), mo.w2_1d(x, y), rtol=1e-6)
