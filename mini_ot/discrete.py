@@ -144,7 +144,7 @@ def barycentre(clouds, weights, *, steps: int = 100, rng=None) -> np.ndarray:
     --------
     >>> import mini_ot as mo
     >>> mo.barycentre([[[0.0], [1.0]], [[4.0], [3.0]], [[8.0], [8.0]]], [0.25, 0.5, 0.25]).tolist()
-    [[3.5], [4.25]]
+    [[4.25], [3.5]]
 
     References
     ----------
