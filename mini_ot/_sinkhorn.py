@@ -37,6 +37,8 @@ def iterate(problem, epsilon, tol, scaling, max_steps, progress):
     except KeyboardInterrupt:  # the potentials so far will do, with their gap
         pass
     f = problem.f_from(g, epsilon, f)
+    if ahead.back is not None and problem.dual(f, g) < ahead.best:  # the last extrapolation went too far
+        f = problem.f_from(g := ahead.back, epsilon, f)
     gap = problem.gap(f, g, problem.g_from(f, epsilon, g), epsilon)
     if gap > tol:
         warnings.warn(
@@ -112,9 +114,9 @@ class Extrapolation:
         self.best, self.back = value, g_next
         self.moves = [*self.moves[-_MEMORY:], (g_next - g) / epsilon * self.root]
         self.ends = [*self.ends[-_MEMORY:], g_next]
-        if len(self.moves) == 1:
-            return g_next
         changes = np.diff(self.moves, axis=0)
         gram = changes @ changes.T
+        if not np.trace(gram) > 1e-100:  # the first step, or moves that rounding no longer tells apart
+            return g_next
         gram += 1e-12 * np.trace(gram) * np.eye(len(gram))
         return g_next - np.linalg.solve(gram, changes @ self.moves[-1]) @ np.diff(self.ends, axis=0)

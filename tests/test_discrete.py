@@ -321,6 +321,30 @@ def test_no_convergence_says_gap_and_steps(rng):
     assert not plan.converged and plan.dual_gap > 1e-6 and np.isfinite(plan.f).all()
 
 
+def test_the_last_extrapolation_is_checked_too(rng, monkeypatch):
+    x, y = clouds(rng)
+    step = _sinkhorn.Extrapolation.step
+
+    def wild(self, f, g, g_next, epsilon):
+        g = step(self, f, g, g_next, epsilon)
+        return g if len(self.moves) < 2 else g + 1e6 * np.arange(len(g))
+
+    plain = mo.sinkhorn(x, y, epsilon=0.1).dual_value
+    monkeypatch.setattr(_sinkhorn.Extrapolation, "step", wild)
+    for steps in (5, 6, 7, 8):
+        with pytest.warns(RuntimeWarning, match="dual gap"):
+            plan = mo.sinkhorn(x, y, epsilon=0.1, scaling=0, max_steps=steps)
+        assert 0 < plan.dual_value < plain
+
+
+def test_moves_that_do_not_change_are_not_extrapolated(rng):
+    x, y = clouds(rng)
+    even = np.full(40, 1 / 40), np.full(55, 1 / 55)
+    ahead, g = _sinkhorn.Extrapolation(_sinkhorn.Problem(x, y, *even)), np.arange(55.0)
+    for _ in range(4):  # a singular matrix, else
+        assert np.array_equal(ahead.step(np.zeros(40), g, g + 1, 1.0), g + 1)
+
+
 def test_interrupted_returns_what_there_is(rng, monkeypatch):
     x, y = clouds(rng)
     calls = iter(range(100))
