@@ -1,7 +1,8 @@
 """The Monge-Ampere equation in the unit square with given boundary values (chapter 7).
 
 ``det D^2 u = f``, u convex.  Two schemes: the determinant of the usual central differences, which is second
-order and may converge to a function that is not convex, and a monotone one, which cannot.
+order and may converge to a function that is not convex, and a monotone one, which is convex along all
+directions that it looks along.
 """
 
 import warnings
@@ -38,14 +39,14 @@ class GridSolution:
         The smallest second difference, ``(u(p + e) + u(p - e) - 2 u(p)) / |e|^2``, over nodes p and steps e
         along the axes and diagonals (and, if wide, by a knight's move), edges of the square included.
     residual : float
-        Monotone scheme: the largest number t over nodes such that D^2 u + t I has determinant f; u differs
+        Monotone scheme: the largest ``|t|`` over nodes, where D^2 u + t I has determinant f; u differs
         nowhere by more than residual / 4 from the scheme's exact solution.  Newton scheme: the largest
         ``|det D^2 u - f|``, which bounds no error.
     converged : bool
     steps : tuple of int
         Steps on each grid, the coarsest first.
     history : dict of str to list
-        ``n``, ``residual``, and ``step`` (1 for a full Newton step), for every state of every grid.
+        ``n``, ``residual`` and ``step`` for every u: 0 at a grid's start, 1 after a full step.
     """
 
     x: np.ndarray
@@ -89,8 +90,9 @@ def monge_ampere(
     n : int
         Intervals along each side, at least 4.
     scheme : {"monotone", "newton"}
-        "monotone" is MA-LBR, solved by policy iteration.  "newton" is the determinant of central differences,
-        solved by Newton's method with halved steps where the residual would grow: see Warns.
+        "monotone" is MA-LBR, solved by policy iteration (Newton's method for a maximum of linear functions).
+        "newton" is the determinant of central differences, solved by Newton's method, whose steps are halved
+        while the residual would grow: see Warns.
     wide : bool
         Let the monotone scheme use knight's moves, too: smaller errors where curvatures differ greatly.
     start : {"nested", "cold"}
@@ -175,7 +177,7 @@ def _values(function, points, name):
             f"{name} must be {wanted}, got {values[bad][0]} at {points[bad][0].tolist()} "
             f"({bad.sum()} of {len(points)} nodes)"
         )
-    return values
+    return values.astype(np.float64)
 
 
 def _begin(f, boundary, n, coarse):
@@ -288,9 +290,7 @@ def _checked(u, residual, converged, solver):
     least, at, along = least_curvature(u, solver.ring)
     convex, steps = bool(least >= -solver.slack), tuple(solver.steps)
     bent = f"the solution is not convex: its second difference along {along} is {least:.3g} at {at}"
-    short = (
-        f"not converged: residual {residual:.2g} after {steps[-1]} steps on the last grid; this is the best u"
-    )
+    short = f"not converged: residual {residual:.2g} after {steps[-1]} steps on the finest grid (best u kept)"
     for good, message in ((convex, bent), (converged, short)):
         if not good:
             warnings.warn(message, RuntimeWarning, stacklevel=3)
