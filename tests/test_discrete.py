@@ -236,6 +236,7 @@ def test_small_epsilon_gives_the_pairing_large_epsilon_the_product(rng):
     assert np.isclose(mo.sinkhorn(x, y, epsilon=1e6).cost, ot.dist(x, y).mean(), rtol=1e-4)
 
 
+@pytest.mark.jit
 def test_tiny_epsilon_with_unequal_sizes_goes_to_pots_exact_cost(rng):
     x, y = clouds(rng, 30, 45)
     a, b = weights(rng, 30), weights(rng, 45)
@@ -247,6 +248,7 @@ def test_tiny_epsilon_with_unequal_sizes_goes_to_pots_exact_cost(rng):
     assert np.isclose(plan.dual_value, exact, rtol=1e-3)
 
 
+@pytest.mark.jit
 def test_equivariance_and_extrapolation_change_nothing(rng, monkeypatch):
     x, y = clouds(rng)
     plain = mo.sinkhorn(x, y, epsilon=0.1, tol=1e-9)
