@@ -8,15 +8,19 @@ from scipy import fft
 from scipy.sparse import csr_array
 
 from ._jit import by_rows, jit, num_threads
-from ._push import push, scratch
+from ._push import push, scratch, shares
 from .conjugate import conjugate
 
 _LOW = np.zeros(2)
 _LEAST_WEIGHT = 1e-3  # of the mean density, added to the weight so that it vanishes nowhere
-_LEAST_STEP = (
-    0.05  # under the published rule: its gradient is not exact, and near the top the step would collapse
-)
-_RECORD = ("level", "value", "gap", "residual", "step", "norm")
+_LEAST_STEP = 0.05  # under the published rule, whose steps would collapse: the gradient is not exact
+RECORD = ("level", "value", "gap", "residual", "step", "norm")
+
+
+def half_square(shape, size) -> np.ndarray:
+    """Return ``|x|^2 / 2`` at the centres of the cells: the potential of the identity."""
+    x1, x2 = ((np.arange(n) + 0.5) * side / n for n, side in zip(shape, size, strict=True))
+    return (x1[:, None] ** 2 + x2**2) / 2
 
 
 class DualProblem:
@@ -30,17 +34,20 @@ class DualProblem:
         self.mu, self.nu, self.size = mu, nu, size
         n1, n2 = mu.shape
         h = size / mu.shape
-        x1, x2 = (np.arange(n1) + 0.5) * h[0], (np.arange(n2) + 0.5) * h[1]
-        self.half_square = (x1[:, None] ** 2 + x2**2) / 2
+        self.half_square = half_square(mu.shape, size)
+        self.resolution = h.prod() / 2
         self._shift = np.vdot(self.half_square, mu + nu) / mu.size
         laplacian = ((2 - 2 * np.cos(np.pi * np.arange(n1) / n1)) / h[0] ** 2)[:, None] + (
             2 - 2 * np.cos(np.pi * np.arange(n2) / n2)
         ) / h[1] ** 2
         laplacian[0, 0] = np.inf  # the mean of a potential is free
         self._inverse_laplacian = (1 / laplacian).astype(np.float32)
-        self._work, self._rho, self._buffers = np.empty_like(mu), np.empty_like(mu), scratch(mu.shape)
+        self._work, self._rest, self._buffers = np.empty_like(mu), np.empty_like(mu), scratch(mu.shape)
+        self._single = np.empty(mu.shape, np.float32)
+        self._cuts = [shares(density, len(self._buffers)) for density in (mu, nu)]
         self._workers = 1 if mu.size < 200 * 200 else num_threads()
         self.phi, self.psi = self.half_square.copy(), self.half_square.copy()
+        self._before = np.empty_like(mu), np.empty_like(mu)
 
     def value(self) -> float:
         """Return the dual value of the potentials."""
@@ -54,9 +61,10 @@ class DualProblem:
 
         Single precision is enough for a direction of ascent.
         """
-        r = fft.dctn(r.astype(np.float32), norm="ortho", workers=self._workers)
-        r *= self._inverse_laplacian
-        return fft.idctn(r, norm="ortho", workers=self._workers, overwrite_x=True)
+        self._single[:] = r
+        out = fft.dctn(self._single, norm="ortho", workers=self._workers)
+        out *= self._inverse_laplacian
+        return fft.idctn(out, norm="ortho", workers=self._workers, overwrite_x=True)
 
     def flat_gradient(self, side: int):
         """Return the gradient in the norm of H^1 with what it is made of.
@@ -67,28 +75,31 @@ class DualProblem:
         own cost exceeds the dual value by; at the optimum both agree.
         """
         phi, psi, mu, nu = self._seen_from(side)
-        push(nu, psi, _LOW, self.size, self._buffers, self._rho)
-        rest = self._rho - mu
+        rest = self._rest
+        push(nu, psi, _LOW, self.size, self._buffers, rest, cuts=self._cuts[1 - side])
+        rest -= mu
         w = self.inverse_laplacian(rest)
-        gap = float(np.vdot(self.half_square - phi, rest)) / rest.size
-        return rest, w, float(np.vdot(w, rest)) / rest.size, gap
+        gap = float(np.vdot(self.half_square, rest) - np.vdot(phi, rest)) / rest.size
+        return rest, w, float(np.vdot(w, self._single)) / rest.size, gap
 
-    def move(self, side: int, change) -> None:
-        """Add to one potential, then make both each other's transform, which never lowers the value."""
-        phi, psi, _, _ = self._seen_from(side)
-        phi += change
+    def move(self, side: int, step: float, w) -> None:
+        """Add step * w to one potential, and make both each other's transform, which never lowers the value.
+
+        What they were before can be had again by :meth:`undo`.
+        """
+        (self.phi, self.psi), self._before = self._before, (self.phi, self.psi)
+        phi, psi = (self.phi, self.psi) if side == 0 else (self.psi, self.phi)
+        np.multiply(w, step, out=phi)
+        phi += self._before[side]
         self.conjugate(phi, psi)
         self.conjugate(psi, phi)
 
-    def kept(self) -> tuple[np.ndarray, np.ndarray]:
-        """Return copies of the potentials."""
-        return self.phi.copy(), self.psi.copy()
-
-    def restore(self, kept) -> None:
-        self.phi[:], self.psi[:] = kept
+    def undo(self) -> None:
+        """Take the last move back."""
+        (self.phi, self.psi), self._before = self._before, (self.phi, self.psi)
 
     def weighted_gradient(self, side: int, rest, tol: float = 0.1, most: int = 30):
-        """Return the gradient in the norm ``mean of rho |grad w|^2``, its square, and how many solves it took.
+        """Return the gradient in the norm ``mean of rho |grad w|^2``, its square, and the number of solves.
 
         It solves -div(rho grad w) = rest, here by conjugate gradients.  With s = rho^(-1/2), the operator
         w -> s (-Laplace)^(-1) (s w) inverts the equation up to a term without derivatives, so few steps do.
@@ -100,7 +111,7 @@ class DualProblem:
         z = s * self.inverse_laplacian(s * r)
         p, rz = z.copy(), np.vdot(r, z)
         goal = tol**2 * rz
-        for solves in range(1, most + 1):
+        for solves in range(1, most + 1):  # noqa: B007
             by_rows(weighted_laplacian, len(r), r.size, rho, p, self.size / r.shape, a)
             length = rz / np.vdot(p, a)
             w += length * p
@@ -143,13 +154,14 @@ class _Step:
             self.length *= self.factor
 
 
-def climb(problem: DualProblem, tol: float, max_steps: int, rule: str, idle: int, history: dict, tick) -> str:
+def climb(problem: DualProblem, tol, max_steps, rule, idle, history, tick) -> str:
     """Raise the dual value until the relative gap is below `tol`, and return why it stopped.
 
     By turns in phi and in psi, in the flat norm or the weighted one: that which paid more for its work when
     last used.  A step that lowers the value is taken back and shortened.  Under the rule "published" the norm
     is flat, both sides share one step, nothing is taken back, and the best potentials are returned.
-    It gives up after `idle` steps in a row that raised the value by less than tol / 20.
+    It gives up after `idle` steps in a row that raised the value by less than tol / 20, and calls that
+    converged where the gap is below what the grid can tell.
     """
     adaptive = rule == "adaptive"
     flat = [_Step(4 / max(problem.mu.max(), problem.nu.max()), 0.8)] * 2
@@ -157,7 +169,7 @@ def climb(problem: DualProblem, tol: float, max_steps: int, rule: str, idle: int
     if adaptive:
         flat[1] = _Step(flat[0].length, 0.8)
     value, pay, idled = problem.value(), [np.inf, np.inf if adaptive else -1.0], 0
-    best, at_best = value, problem.kept()
+    best, kept = value, (problem.phi.copy(), problem.psi.copy())
     try:
         for _ in range(max_steps):
             weighted = int(pay[1] > pay[0])
@@ -169,19 +181,19 @@ def climb(problem: DualProblem, tol: float, max_steps: int, rule: str, idle: int
                 if weighted:
                     w, norm, solves = problem.weighted_gradient(side, rest)
                 step = steps[weighted][side]
-                problem.move(side, step.length * w)
+                problem.move(side, step.length, w)
                 rise = problem.value() - value
                 step.judge(rise, norm)
                 work += 2 + solves
-                if rise > 0 or not adaptive:
+                if adaptive and not rise > 0:
+                    problem.undo()
+                else:
                     value += rise
-                if value > best:
-                    best, at_best = value, problem.kept()
-                elif adaptive:
-                    problem.restore(at_best)
             if not adaptive:
                 step.length = max(step.length, _LEAST_STEP)
-            scale = max(abs(value), 1e-300)
+            if value > best:
+                best, _, _ = value, np.copyto(kept[0], problem.phi), np.copyto(kept[1], problem.psi)
+            scale = max(abs(value), problem.resolution)
             gap, risen = min(gaps) / scale, (value - before) / scale
             pay[weighted] = max(risen, tol / 20) / work
             pay[1 - weighted] *= 1.3  # what was not used is tried again one day
@@ -193,19 +205,20 @@ def climb(problem: DualProblem, tol: float, max_steps: int, rule: str, idle: int
                 step.length,
                 ("flat", "weighted")[weighted],
             )
-            for key, item in zip(_RECORD, entry, strict=True):
+            for key, item in zip(RECORD, entry, strict=True):
                 history[key].append(item)
             tick()
             idled = 0 if risen > tol / 20 else idled + 1
             if gap <= tol:
                 return "converged"
             if idled == idle:
-                return "the value rises no more, as far as this grid can tell"
-        return f"max_steps={max_steps} was reached"
+                below = min(gaps) <= problem.resolution
+                return "converged" if below else "the value rises no more on this grid"
+        return f"max_steps={max_steps} on the last grid"
     except KeyboardInterrupt:
-        return "it was interrupted"
+        return "interrupted"
     finally:
-        problem.restore(at_best)
+        problem.phi, problem.psi = kept
 
 
 def _averaging(fine: int, coarse: int) -> csr_array:

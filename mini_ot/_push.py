@@ -12,6 +12,7 @@ from ._jit import by_rows, jit, wide_vectors
 from ._validate import box, grid, masses
 
 _BUFFERS = 4  # rows are split among these whatever the number of threads, so that sums keep their order
+_SMALLEST = 1e-3  # side of a piece's image in cells, at least
 _EMPTY = 1e-8  # cells with less than this share of the mean density are never cut
 
 
@@ -52,24 +53,30 @@ def push_grid(mu, phi, *, bounds=((0, 1), (0, 1))) -> np.ndarray:
     if mu.shape != phi.shape:
         raise ValueError(f"mu and phi must have the same shape, got {mu.shape} and {phi.shape}")
     low, size = box(bounds)
-    out = np.empty_like(mu)
-    push(mu, phi, low, size, scratch(mu.shape), out)
-    return out
+    out, unit = np.empty_like(mu), mu.mean() or 1.0
+    push(mu / unit, phi, low, size, scratch(mu.shape), out, pieces=2)
+    return out * unit
 
 
-def push(density, phi, low, size, buffers, out, pieces: int = 1) -> None:
+def push(density, phi, low, size, buffers, out, pieces: int = 1, cuts=None) -> None:
     """Write to `out` the density that (grad phi)_# carries `density` to; `buffers` is scratch.
 
-    `pieces` is the least number of pieces along each side of a cell.
+    `pieces` is the least number of pieces along each side of a cell, `cuts` what :func:`shares` says.
     """
     n1, n2 = density.shape
-    filled = np.cumsum((density > 0.0).sum(axis=1))
-    cuts = np.searchsorted(filled, filled[-1] * np.arange(len(buffers) + 1) / len(buffers))
-    cuts[0], cuts[-1] = 0, n1
+    cuts = shares(density, len(buffers)) if cuts is None else cuts
     by_rows(
         _push_block, len(buffers), 5 * n1 * n2, cuts, density, phi, low, size / phi.shape, pieces, buffers
     )
     by_rows(_add, n1, n1 * n2, buffers, out)
+
+
+def shares(density, number: int) -> np.ndarray:
+    """Split the rows into blocks with about equally many cells that are not empty."""
+    filled = np.cumsum((density > 0.0).sum(axis=1))
+    cuts = np.searchsorted(filled, filled[-1] * np.arange(number + 1) / number)
+    cuts[0], cuts[-1] = 0, len(density)
+    return cuts
 
 
 def scratch(shape) -> np.ndarray:
@@ -103,19 +110,38 @@ def _corner_row(below, above, h, t1, t2):
 
 
 @jit
-def _splat(target, p1, p2, mass):
-    """Share a mass at a point, counted in cells from the first centre, among the four nearest cells."""
+def _centre_row(i, s1, s2, t1, t2, c1, c2, stretched):
+    """Say where the centres of a row of cells go, in cells, and which cells become two cells long.
+
+    The corners of the cells move by s below and by t above.
+    """
+    wide_vectors()
+    for j in range(len(c1)):
+        c1[j] = i + 0.25 * (s1[j] + s1[j + 1] + t1[j] + t1[j + 1])
+        c2[j] = j + 0.25 * (s2[j] + s2[j + 1] + t2[j] + t2[j + 1])
+        a11, a12 = t1[j] + t1[j + 1] - s1[j] - s1[j + 1], s1[j + 1] + t1[j + 1] - s1[j] - t1[j]
+        a21, a22 = t2[j] + t2[j + 1] - s2[j] - s2[j + 1], s2[j + 1] + t2[j + 1] - s2[j] - t2[j]
+        stretched[j] = (abs(2 + a11) >= 4.0) | (abs(a21) >= 4.0) | (abs(a12) >= 4.0) | (abs(2 + a22) >= 4.0)
+
+
+@jit
+def _splat(target, p1, p2, v1, v2, mass):
+    """Spread a mass over a box round p with sides 1 / v <= 1, counted in cells from the first centre."""
     n1, n2 = target.shape
     p1 = min(max(p1, 0.0), n1 - 1.0)
     p2 = min(max(p2, 0.0), n2 - 1.0)
-    i, j = min(int(p1), n1 - 2), min(int(p2), n2 - 2)
+    i, j = min(np.uint64(p1), np.uint64(n1 - 2)), min(np.uint64(p2), np.uint64(n2 - 2))
     s, t = p1 - i, p2 - j
+    if v1 > 1.0 or v2 > 1.0:
+        s = min(max((s - 0.5) * v1 + 0.5, 0.0), 1.0)  # the share beyond the border between two cells
+        t = min(max((t - 0.5) * v2 + 0.5, 0.0), 1.0)
+    one = np.uint64(1)
     upper = mass * s
     lower = mass - upper
-    target[i, j] += lower * (1.0 - t)
-    target[i, j + 1] += lower * t
-    target[i + 1, j] += upper * (1.0 - t)
-    target[i + 1, j + 1] += upper * t
+    target[i, j] += lower - lower * t
+    target[i, j + one] += lower * t
+    target[i + one, j] += upper - upper * t
+    target[i + one, j + one] += upper * t
 
 
 @jit
@@ -123,6 +149,7 @@ def _push_block(start, stop, cuts, density, phi, low, h, pieces, buffers):
     n2 = density.shape[1]
     below, above = np.empty(n2 + 2), np.empty(n2 + 2)
     s1, s2, t1, t2 = np.empty(n2 + 1), np.empty(n2 + 1), np.empty(n2 + 1), np.empty(n2 + 1)
+    c1, c2, stretched = np.empty(n2), np.empty(n2), np.empty(n2, np.bool_)
     for block in range(start, stop):
         target = buffers[block]
         target[:] = 0.0
@@ -134,36 +161,37 @@ def _push_block(start, stop, cuts, density, phi, low, h, pieces, buffers):
             below, above = above, below
             _displacement_row(phi, i + 1, low, h, above)
             _corner_row(below, above, h, t1, t2)
-            _push_row(density[i], i, s1, s2, t1, t2, pieces, target)
+            _centre_row(i, s1, s2, t1, t2, c1, c2, stretched)
+            for j in range(n2):
+                mass = density[i, j]
+                if mass == 0.0:
+                    continue
+                if mass < _EMPTY or (pieces == 1 and not stretched[j]):
+                    _splat(target, c1[j], c2[j], 1.0, 1.0, mass)
+                else:
+                    _push_cell(i, j, mass, s1, s2, t1, t2, pieces, target)
             s1, s2, t1, t2 = t1, t2, s1, s2
 
 
 @jit
-def _push_row(mass, i, s1, s2, t1, t2, pieces, target):
-    """Push one row of cells, whose corners move by s below and by t above."""
-    for j in range(len(mass)):
-        m = mass[j]
-        if m == 0.0:
-            continue
-        c1 = (s1[j] + s1[j + 1] + t1[j] + t1[j + 1]) / 4
-        c2 = (s2[j] + s2[j + 1] + t2[j] + t2[j + 1]) / 4
-        # How far the image reaches, in cells, along each side of the cell.
-        along = max(abs(1.0 + t1[j] - s1[j]), abs(1.0 + t1[j + 1] - s1[j + 1]))
-        along = max(along, max(abs(t2[j] - s2[j]), abs(t2[j + 1] - s2[j + 1])))
-        across = max(abs(1.0 + s2[j + 1] - s2[j]), abs(1.0 + t2[j + 1] - t2[j]))
-        across = max(across, max(abs(s1[j + 1] - s1[j]), abs(t1[j + 1] - t1[j])))
-        k, n = max(int(along), pieces), max(int(across), pieces)
-        if k * n == 1 or m < _EMPTY:
-            _splat(target, i + c1, j + c2, m)
-            continue
-        part = m / (k * n)
-        for r in range(k):
-            x = (r + 0.5) / k
-            for q in range(n):
-                y = (q + 0.5) / n
-                d1 = (1 - x) * ((1 - y) * s1[j] + y * s1[j + 1]) + x * ((1 - y) * t1[j] + y * t1[j + 1])
-                d2 = (1 - x) * ((1 - y) * s2[j] + y * s2[j + 1]) + x * ((1 - y) * t2[j] + y * t2[j + 1])
-                _splat(target, i - 0.5 + x + d1, j - 0.5 + y + d2, part)
+def _push_cell(i, j, mass, s1, s2, t1, t2, pieces, target):
+    """Push one cell in as many pieces as its image is long, each spread over its own image if asked for."""
+    # What a step of one cell along each axis becomes, in cells.
+    a11, a12 = 1 + (t1[j] + t1[j + 1] - s1[j] - s1[j + 1]) / 2, (s1[j + 1] + t1[j + 1] - s1[j] - t1[j]) / 2
+    a21, a22 = (t2[j] + t2[j + 1] - s2[j] - s2[j + 1]) / 2, 1 + (s2[j + 1] + t2[j + 1] - s2[j] - t2[j]) / 2
+    k, n = max(int(max(abs(a11), abs(a21))), pieces), max(int(max(abs(a12), abs(a22))), pieces)
+    v1, v2 = 1.0, 1.0
+    if pieces > 1:
+        v1 = max(1.0, 1.0 / max(abs(a11) / k, abs(a12) / n, _SMALLEST))
+        v2 = max(1.0, 1.0 / max(abs(a22) / n, abs(a21) / k, _SMALLEST))
+    part = mass / (k * n)
+    for r in range(k):
+        x = (r + 0.5) / k
+        for q in range(n):
+            y = (q + 0.5) / n
+            d1 = (1 - x) * ((1 - y) * s1[j] + y * s1[j + 1]) + x * ((1 - y) * t1[j] + y * t1[j + 1])
+            d2 = (1 - x) * ((1 - y) * s2[j] + y * s2[j + 1]) + x * ((1 - y) * t2[j] + y * t2[j + 1])
+            _splat(target, i - 0.5 + x + d1, j - 0.5 + y + d2, v1, v2, part)
 
 
 @jit

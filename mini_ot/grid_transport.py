@@ -12,10 +12,10 @@ import numpy as np
 from scipy.interpolate import RectBivariateSpline
 from scipy.ndimage import gaussian_filter, map_coordinates
 
-from ._ascent import _RECORD, DualProblem, climb
+from ._ascent import RECORD, DualProblem, climb, half_square
 from ._progress import progress as progress_bar
-from ._push import push_grid
-from ._validate import box, count, masses, positive
+from ._push import push, scratch
+from ._validate import box, count, masses, positive, samples
 from .maps import SmoothMap
 
 _COARSEST = 16  # cells along the shorter side of the coarsest grid
@@ -50,7 +50,7 @@ class GridTransport:
         self.bounds, self.dual_gap, self.converged, self.history = bounds, gap, converged, history
         self.mu, self.nu = problem.mu / area, problem.nu / area
         self.dual_value = max(problem.value(), 0.0)
-        self._size, self._phi = size, problem.phi
+        self._size, self._phi, self._psi = size, problem.phi, problem.psi
         x1, x2 = low[0] + (np.arange(n1) + 0.5) * size[0] / n1, low[1] + (np.arange(n2) + 0.5) * size[1] / n2
         linear = low[0] * x1[:, None] + low[1] * x2  # the problem has its origin in the box's corner
         self.phi, self.psi = problem.phi + linear, problem.psi + linear - low @ low
@@ -74,24 +74,26 @@ class GridTransport:
             Standard deviation in cells of the Gaussian that phi is smoothed by.  A transform on a grid has
             slopes on the grid only, so without it the second derivatives are noise.
         """
-        T = GridMap(self._phi, self.bounds, smoothing)
+        T = GridMap(self._phi, self.bounds, positive(smoothing, "smoothing"))
         image, det = T.on_grid()
         cell = self._size[:, None, None] / np.array(self.mu.shape)[:, None, None]
         at = (image - box(self.bounds)[0][:, None, None]) / cell - 0.5
         return self.mu - map_coordinates(self.nu, at, order=1, mode="nearest") * det
 
     def interpolate(self, t: float) -> np.ndarray:
-        """Return the density at time t of the way from mu (t = 0) to nu (t = 1), shape (n1, n2)."""
-        if not 0 <= t <= 1:
+        """Return the density at time t of the way from mu (t = 0) to nu (t = 1), shape (n1, n2).
+
+        A mixture of mu pushed forward by (1 - t) x + t grad phi(x) and nu pushed back by the mirror image,
+        weighted by 1 - t and t: both are the same density, and where one map stretches the other shrinks.
+        """
+        t = positive(t, "t") if t != 0 else 0.0
+        if t > 1:
             raise ValueError(f"t must be between 0 and 1, got {t}")
-        return push_grid(self.mu, (1 - t) * self._half_square() + t * self._phi, bounds=self._box())
-
-    def _box(self):
-        return ((0.0, self._size[0]), (0.0, self._size[1]))
-
-    def _half_square(self):
-        (n1, n2), (l1, l2) = self.mu.shape, self._size
-        return (((np.arange(n1) + 0.5) * l1 / n1)[:, None] ** 2 + ((np.arange(n2) + 0.5) * l2 / n2) ** 2) / 2
+        there, back = np.empty_like(self.mu), np.empty_like(self.mu)
+        low, buffers, square = np.zeros(2), scratch(self.mu.shape), half_square(self.mu.shape, self._size)
+        push(self.mu, (1 - t) * square + t * self._phi, low, self._size, buffers, there, pieces=3)
+        push(self.nu, t * square + (1 - t) * self._psi, low, self._size, buffers, back, pieces=3)
+        return (1 - t) * there + t * back
 
     def __repr__(self):
         state = f"dual_gap={self.dual_gap:.1e}" + ("" if self.converged else ", not converged")
@@ -107,11 +109,10 @@ class GridMap(SmoothMap):
     def __init__(self, phi, bounds, smoothing: float = 2.0):
         super().__init__(2)
         self.bounds, self._low, self._size = bounds, *box(bounds)
-        self._shape = np.array(phi.shape)
-        h = self._size / self._shape
+        self._shape, self._slack = phi.shape, 1e-6 * self._size  # single precision may end just outside
+        h = self._size / phi.shape
         centres = [(np.arange(-4, n + 4) + 0.5) * step for n, step in zip(phi.shape, h, strict=True)]
-        inner = [c[4:-4] for c in centres]
-        shift = phi - (inner[0][:, None] ** 2 + inner[1] ** 2) / 2
+        shift = phi - half_square(phi.shape, self._size)
         # Mirrored at the edge, the displacement keeps the edge on itself.
         shift = np.pad(gaussian_filter(shift, smoothing, mode="reflect"), 4, mode="symmetric")
         self._spline = RectBivariateSpline(*centres, shift)
@@ -123,22 +124,28 @@ class GridMap(SmoothMap):
         image = np.stack([d(1, 0) + x1[:, None] + self._low[0], d(0, 1) + x2 + self._low[1]])
         return image, (1 + d(2, 0)) * (1 + d(0, 2)) - d(1, 1) ** 2
 
-    def _inside(self, x):
-        x = x - self._low
-        slack = 1e-9 * self._size
-        if not ((x >= -slack) & (x <= self._size + slack)).all():
-            at = x[((x < -slack) | (x > self._size + slack)).any(axis=1).argmax()] + self._low
-            raise ValueError(f"x must lie in the box {self.bounds}, got {at.tolist()}")
-        return x.T
+    def _apply(self, function, points, name):
+        points = samples(points, name, dim=2)
+        beyond = ((points < self._low - self._slack) | (points > self._low + self._size + self._slack)).any(
+            axis=1
+        )
+        if beyond.any():
+            raise ValueError(
+                f"{name} must lie in the box {self.bounds}, got {points[beyond.argmax()].tolist()}"
+            )
+        return super()._apply(function, points, name)
 
     def _forward(self, x):
-        u, v = self._inside(x)
+        u, v = np.clip(x - self._low, 0, self._size).T  # beyond the box, where Newton may look, just shifted
         return x + np.stack([self._spline.ev(u, v, dx=1), self._spline.ev(u, v, dy=1)], axis=1)
 
     def _jacobian(self, x):
-        u, v = self._inside(x)
+        u, v = np.clip(x - self._low, 0, self._size).T
         d11, d12, d22 = (self._spline.ev(u, v, dx=i, dy=2 - i) for i in (2, 1, 0))
         return np.eye(2) + np.stack([d11, d12, d12, d22], axis=1).reshape(-1, 2, 2)
+
+    def _inverse(self, y):
+        return np.clip(super()._inverse(y), self._low, self._low + self._size)
 
 
 def back_and_forth(
@@ -164,7 +171,8 @@ def back_and_forth(
     bounds : pair of (low, high)
         The box.
     tol : float
-        Stop where the relative dual gap is at most this.
+        Stop where the relative dual gap is at most this, or where the value rises no more; that counts as
+        converged if the gap is below half the area of a cell, as the grid itself knows the value no better.
     levels : int or "auto"
         Grids to go through, each half as fine as the next, the last that of `mu`; 1 is the finest alone.
         "auto" starts with about 16 cells along the shorter side.
@@ -196,9 +204,9 @@ def back_and_forth(
 
     Notes
     -----
-    Memory is about 20 arrays of the grid's size.  The distance is that between densities spread evenly over
-    cells only up to about a sixth of a cell's area in its square: for densities that hardly differ take a
-    finer grid.
+    Memory is about 20 arrays of the grid's size.  The masses sit at the centres of the cells, which makes
+    the squared distance larger by up to about a sixth of a cell's area: for densities that hardly differ
+    take a finer grid.
 
     Examples
     --------
@@ -224,23 +232,22 @@ def back_and_forth(
     problems = [DualProblem(mu, nu, size)]
     while min(problems[0].mu.shape) >= 2 * _COARSEST and (levels == "auto" or len(problems) < levels):
         problems.insert(0, problems[0].coarser())
-    history = {key: [] for key in _RECORD}
+    history = {key: [] for key in RECORD}
     with progress_bar(label="back and forth", unit=" steps", disable=not progress) as bar:
         for coarse, problem in zip([None, *problems], problems, strict=False):
             if coarse is not None:
                 problem.start_from(coarse)
             last = problem is problems[-1]
             # Coarse steps are cheap, and what they leave undone costs dear later.
-            why = climb(
-                problem, tol if last else tol / 10, max_steps, step, 8 if last else 4, history, bar.update
-            )
-            if "interrupted" in why:
+            idle = (8 if problem.mu.size > 64 * 64 else 20) if last else 4
+            why = climb(problem, tol if last else tol / 10, max_steps, step, idle, history, bar.update)
+            if why == "interrupted":
                 max_steps = 0
     gap = history["gap"][-1] if history["gap"] else np.inf
     if why != "converged":
         warnings.warn(
-            f"back_and_forth stopped at a relative dual gap of {gap:.2e} after {len(history['gap'])} steps, "
-            f"above tol={tol:g}: {why}; the best potentials found are returned",
+            f"back_and_forth stopped after {len(history['gap'])} steps at a relative dual gap of {gap:.2e}, "
+            f"above tol={tol:g} ({why}); the best potentials found are returned",
             RuntimeWarning,
             stacklevel=2,
         )

@@ -235,8 +235,12 @@ def _fewer_colours(png: io.BytesIO) -> bytes:
     """Store a frame with 128 colours: a third of the bytes, no visible difference."""
     from PIL import Image  # matplotlib needs Pillow anyway
 
-    small = io.BytesIO()
-    Image.open(png).quantize(128, method=Image.Quantize.FASTOCTREE).save(small, "PNG", optimize=True)
+    image, small = Image.open(png), io.BytesIO()
+    if image.getchannel("A").getextrema()[0] == 255:  # opaque: cut by the median, which keeps a photo's tones
+        image = image.convert("RGB").quantize(128)
+    else:
+        image = image.quantize(128, method=Image.Quantize.FASTOCTREE)
+    image.save(small, "PNG", optimize=True)
     return small.getvalue()
 
 
