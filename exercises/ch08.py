@@ -387,7 +387,7 @@ first_step_exercise = Exercise(
         quadratic term.""",
         """The derivative of J along h = -sigma w is -sigma times the integral of w r, and integration by parts
         turns it into the integral of |grad w|^2. In part 1 compare the fall with what was promised. In part 4
-        minimise the quadratic model whose second derivative is (eq-08-second).""",
+        minimise the quadratic model with the second derivative of the chapter.""",
     ),
     answer=r"""
     1. $r = \mu - \nu = \varepsilon g$ because $\nabla \psi$ is the identity, which gives the step.
