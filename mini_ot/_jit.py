@@ -142,6 +142,9 @@ def warmup() -> None:
         convexity,
         data_driven,
         density,
+        dirichlet,
+        entropic,
+        grid_transport,
         kernel_dual,
         kernels,
         metrics,
@@ -163,6 +166,10 @@ def warmup() -> None:
     mmd.two_sample_test(x, x**3, kernel=gaussian, permutations=2, rng=0)
     for kernel in (gaussian, kernels.Energy()):
         mmd.mmd_flow(x, x**3, kernel=kernel, steps=2)
+    entropic.sinkhorn(x, x + 1, epsilon=1.0)
+    dirichlet.monge_ampere(lambda p: 1 + p[:, 0], lambda p: (p**2).sum(axis=1) / 2, n=16)
+    bump = np.exp(-(np.linspace(-2, 2, 16) ** 2))
+    grid_transport.back_and_forth(bump[:, None] * bump, bump[:, None] * bump[::-1] ** 2, normalise=True)
     sliced.sliced_energy_gradient(x, x**3, slices=2, rng=0)
     sliced.sliced_mmd_flow(x, x**3, steps=2, rng=0)(x)
     kernel_dual.kernel_dual_ascent(x, x**3, steps=2)

@@ -233,7 +233,9 @@ def back_and_forth(
     while min(problems[0].mu.shape) >= 2 * _COARSEST and (levels == "auto" or len(problems) < levels):
         problems.insert(0, problems[0].coarser())
     history = {key: [] for key in RECORD}
-    with progress_bar(label="back and forth", unit=" steps", disable=not progress) as bar:
+    with progress_bar(
+        label="back and forth", unit=" steps", **({} if progress else {"disable": True})
+    ) as bar:
         for coarse, problem in zip([None, *problems], problems, strict=False):
             if coarse is not None:
                 problem.start_from(coarse)

@@ -69,6 +69,13 @@ def _two_sided():
     return mo.back_and_forth_samples(x, y, rng=2, steps=4, features=12)
 
 
+def _grid_transport():
+    x = np.linspace(-10, 10, 32, endpoint=False) + 0.3125
+    mu = np.exp(-(x[:, None] ** 2 + x**2) / 16) + 0.01
+    nu = np.exp(-((x[:, None] - 1) ** 2 + (x + 1) ** 2) / 9) + 0.01
+    return mo.back_and_forth(mu, nu, bounds=((-10, 10), (-10, 10)), normalise=True).map
+
+
 # Every new kind of map goes into this list, and with it through all tests below.
 MAKERS = [
     _affine,
@@ -79,7 +86,7 @@ MAKERS = [
     # Without Numba these take minutes; their own tests run them on fewer points.
     *(
         pytest.param(m, marks=pytest.mark.jit)
-        for m in (_convex_sum, _elementary, _data_driven, _mmd_flow, _two_sided)
+        for m in (_convex_sum, _elementary, _data_driven, _mmd_flow, _two_sided, _grid_transport)
     ),
 ]
 
