@@ -167,7 +167,8 @@ def warmup() -> None:
     for kernel in (gaussian, kernels.Energy()):
         mmd.mmd_flow(x, x**3, kernel=kernel, steps=2)
     entropic.sinkhorn(x, x + 1, epsilon=1.0)
-    dirichlet.monge_ampere(lambda p: 1 + p[:, 0], lambda p: (p**2).sum(axis=1) / 2, n=16)
+    for scheme in ("monotone", "newton"):
+        dirichlet.monge_ampere(lambda p: 1 + p[:, 0], lambda p: (p**2).sum(axis=1), n=4, scheme=scheme)
     bump = np.exp(-(np.linspace(-2, 2, 16) ** 2))
     grid_transport.back_and_forth(bump[:, None] * bump, bump[:, None] * bump[::-1] ** 2, normalise=True)
     sliced.sliced_energy_gradient(x, x**3, slices=2, rng=0)
