@@ -12,6 +12,7 @@ import pytest
 from scipy.linalg import sqrtm
 
 import mini_ot as mo
+from mini_ot import _ascent
 
 UNIT = ((0, 1), (0, 1))
 # Where a support is torn or a grid is coarse, the gap may stay open; the answer is checked all the same.
@@ -567,6 +568,26 @@ def test_stopping_early_warns_and_returns_the_best():
     level = np.array(T.history["level"])
     values = np.array(T.history["value"])[level == level[-1]]
     assert T.dual_value >= values.max() * (1 - 1e-9)
+
+
+@pytest.mark.parametrize(("n", "calls"), [(12, 3), (12, 4), (36, 2)])
+@pytest.mark.jit
+def test_an_interrupt_returns_the_best_so_far(n, calls, monkeypatch):
+    """Also on a coarse grid, from which the potentials go on to the finest."""
+    seen, gradient = [], _ascent.DualProblem.flat_gradient
+
+    def interrupted(self, side):
+        seen.append(side)
+        if len(seen) == calls + 1:
+            raise KeyboardInterrupt
+        return gradient(self, side)
+
+    mu, nu = bump((n, n), (0.25, 0.3), 0.2), bump((n, n), (0.65, 0.6), 0.33)
+    monkeypatch.setattr(_ascent.DualProblem, "flat_gradient", interrupted)
+    with pytest.warns(RuntimeWarning, match="interrupted"):
+        T = solve(mu, nu, tol=1e-12)
+    assert not T.converged and T.dual_value > 0
+    check_contract(T, mu, nu)
 
 
 def test_no_warning_when_it_converges():
