@@ -133,7 +133,7 @@ poisson_exercise = Exercise(
 
 @poisson_exercise.solution
 def gradient_h1(r):
-    """Return w of shape (n, n), mean zero, with -Laplace w = r - mean(r) and no flux."""
+    """Return w of shape (n, n), mean 0, with -Laplace w = r - mean(r) and no flux."""
     from scipy.fft import dctn, idctn
 
     n = len(r)

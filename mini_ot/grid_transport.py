@@ -35,10 +35,12 @@ class GridTransport:
     dual_value : float
         Half the squared distance.
     dual_gap : float
-        By how much the map's own cost differs from the dual value, relative to it; the larger one of the two
-        directions.  Zero at the optimum.  An estimate and no bound, for the map reaches nu only nearly.
+        By how much the map's own cost differs from the dual value, plus half the squared residual, relative
+        to that value; the smaller one of the two directions.  Zero at the optimum.  An estimate and no bound,
+        for the map reaches nu only nearly.
     converged : bool
-        Whether the gap came below the tolerance.
+        Whether the gap came below the tolerance, or the value rose no more and the gap was below what the
+        grid can tell.
     history : dict of str to list
         One entry per step: "level" (longer side of the grid in cells), "value", "gap", "residual" (norm in
         H^-1 of what is still at the wrong place), "step" (its length) and "norm" ("flat" or "weighted").
@@ -126,13 +128,11 @@ class GridMap(SmoothMap):
 
     def _apply(self, function, points, name):
         points = samples(points, name, dim=2)
-        beyond = ((points < self._low - self._slack) | (points > self._low + self._size + self._slack)).any(
-            axis=1
-        )
+        low, high = self._low - self._slack, self._low + self._size + self._slack
+        beyond = ((points < low) | (points > high)).any(axis=1)
         if beyond.any():
-            raise ValueError(
-                f"{name} must lie in the box {self.bounds}, got {points[beyond.argmax()].tolist()}"
-            )
+            at = points[beyond.argmax()].tolist()
+            raise ValueError(f"{name} must lie in the box {self.bounds}, got {at}")
         return super()._apply(function, points, name)
 
     def _forward(self, x):
