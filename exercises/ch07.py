@@ -121,10 +121,10 @@ determinant_exercise = Exercise(
 def determinant(u, h1, h2):
     """Return det D^2 u at the inner nodes of a grid of (n1 + 1) x (n2 + 1) nodes."""
     mid = u[1:-1, 1:-1]
-    u11 = (u[2:, 1:-1] - 2 * mid + u[:-2, 1:-1]) / h1**2
-    u22 = (u[1:-1, 2:] - 2 * mid + u[1:-1, :-2]) / h2**2
-    u12 = (u[2:, 2:] + u[:-2, :-2] - u[2:, :-2] - u[:-2, 2:]) / (4 * h1 * h2)
-    return u11 * u22 - u12**2
+    along = (u[2:, 1:-1] - 2 * mid + u[:-2, 1:-1]) / h1**2
+    across = (u[1:-1, 2:] - 2 * mid + u[1:-1, :-2]) / h2**2
+    mixed = (u[2:, 2:] + u[:-2, :-2] - u[2:, :-2] - u[:-2, 2:]) / (4 * h1 * h2)
+    return along * across - mixed**2
 
 
 @determinant_exercise.cases
