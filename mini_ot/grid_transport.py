@@ -232,7 +232,7 @@ def back_and_forth(
     problems = [DualProblem(mu, nu, size)]
     while min(problems[0].mu.shape) >= 2 * _COARSEST and (levels == "auto" or len(problems) < levels):
         problems.insert(0, problems[0].coarser())
-    history = {key: [] for key in RECORD}
+    history, why = {key: [] for key in RECORD}, ""
     with progress_bar(
         label="back and forth", unit=" steps", **({} if progress else {"disable": True})
     ) as bar:
@@ -240,11 +240,10 @@ def back_and_forth(
             if coarse is not None:
                 problem.start_from(coarse)
             last = problem is problems[-1]
-            # Coarse steps are cheap, and what they leave undone costs dear later.
+            # Coarse steps are cheap, and what they leave undone costs dear later; after Ctrl+C just refine.
             idle = (8 if problem.mu.size > 64 * 64 else 20) if last else 4
-            why = climb(problem, tol if last else tol / 10, max_steps, step, idle, history, bar.update)
-            if why == "interrupted":
-                max_steps = 0
+            if why != "interrupted":
+                why = climb(problem, tol if last else tol / 10, max_steps, step, idle, history, bar.update)
     gap = history["gap"][-1] if history["gap"] else np.inf
     if why != "converged":
         warnings.warn(
