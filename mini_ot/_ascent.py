@@ -48,6 +48,7 @@ class DualProblem:
         self._workers = 1 if mu.size < 200 * 200 else num_threads()
         self.phi, self.psi = self.half_square.copy(), self.half_square.copy()
         self._before = np.empty_like(mu), np.empty_like(mu)
+        self.gap = np.inf  # of these potentials, relative to the value, once it is known
 
     def value(self) -> float:
         """Return the dual value of the potentials."""
@@ -125,7 +126,8 @@ class DualProblem:
         return w, float(np.vdot(w, rest)) / rest.size, solves
 
     def start_from(self, coarse: "DualProblem") -> None:
-        """Take over the potential of a coarser grid."""
+        """Take over the potential of a coarser grid, and its gap until there is a better guess."""
+        self.gap = coarse.gap
         up1, up2 = (_interpolation(*n) for n in zip(coarse.mu.shape, self.mu.shape, strict=True))
         self.phi[:] = up1 @ (coarse.phi - coarse.half_square) @ up2.T + self.half_square
         self.conjugate(self.phi, self.psi)
@@ -169,7 +171,7 @@ def climb(problem: DualProblem, tol, max_steps, rule, idle, history, tick) -> st
     if adaptive:
         flat[1] = _Step(flat[0].length, 0.8)
     value, pay, idled = problem.value(), [np.inf, np.inf if adaptive else -1.0], 0
-    best, kept = value, (problem.phi.copy(), problem.psi.copy())
+    best, kept = -np.inf, (problem.phi.copy(), problem.psi.copy())
     try:
         for _ in range(max_steps):
             weighted = int(pay[1] > pay[0])
@@ -191,20 +193,18 @@ def climb(problem: DualProblem, tol, max_steps, rule, idle, history, tick) -> st
                     value += rise
             if not adaptive:
                 step.length = max(step.length, _LEAST_STEP)
-            if value > best:
-                best, _, _ = value, np.copyto(kept[0], problem.phi), np.copyto(kept[1], problem.psi)
             scale = max(abs(value), problem.resolution)
             gap, risen = min(gaps) / scale, (value - before) / scale
+            if adaptive or value > best:
+                problem.gap = gap
+            if value > best:
+                best = value
+                np.copyto(kept[0], problem.phi)
+                np.copyto(kept[1], problem.psi)
             pay[weighted] = max(risen, tol / 20) / work
             pay[1 - weighted] *= 1.3  # what was not used is tried again one day
-            entry = (
-                max(problem.mu.shape),
-                value,
-                gap,
-                energy**0.5,
-                step.length,
-                ("flat", "weighted")[weighted],
-            )
+            norm = ("flat", "weighted")[weighted]
+            entry = (max(problem.mu.shape), value, gap, energy**0.5, step.length, norm)
             for key, item in zip(RECORD, entry, strict=True):
                 history[key].append(item)
             tick()

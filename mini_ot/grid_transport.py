@@ -46,10 +46,10 @@ class GridTransport:
         H^-1 of what is still at the wrong place), "step" (its length) and "norm" ("flat" or "weighted").
     """
 
-    def __init__(self, problem, bounds, gap, converged, history):
+    def __init__(self, problem, bounds, converged, history):
         low, size = box(bounds)
         (n1, n2), area = problem.mu.shape, size.prod()
-        self.bounds, self.dual_gap, self.converged, self.history = bounds, gap, converged, history
+        self.bounds, self.dual_gap, self.converged, self.history = bounds, problem.gap, converged, history
         self.mu, self.nu = problem.mu / area, problem.nu / area
         self.dual_value = max(problem.value(), 0.0)
         self._size, self._phi, self._psi = size, problem.phi, problem.psi
@@ -244,15 +244,14 @@ def back_and_forth(
             idle = (8 if problem.mu.size > 64 * 64 else 20) if last else 4
             if why != "interrupted":
                 why = climb(problem, tol if last else tol / 10, max_steps, step, idle, history, bar.update)
-    gap = history["gap"][-1] if history["gap"] else np.inf
     if why != "converged":
         warnings.warn(
-            f"back_and_forth stopped after {len(history['gap'])} steps at a relative dual gap of {gap:.2e}, "
-            f"above tol={tol:g} ({why}); the best potentials found are returned",
+            f"back_and_forth stopped after {len(history['gap'])} steps at a relative dual gap of "
+            f"{problem.gap:.2e}, above tol={tol:g} ({why}); the best potentials found are returned",
             RuntimeWarning,
             stacklevel=2,
         )
-    return GridTransport(problem, bounds, gap, why == "converged", history)
+    return GridTransport(problem, bounds, why == "converged", history)
 
 
 def _two_densities(mu, nu, normalise):
