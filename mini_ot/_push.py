@@ -11,7 +11,7 @@ import numpy as np
 from ._jit import by_rows, jit, wide_vectors
 from ._validate import box, grid, masses
 
-_BUFFERS = 4  # rows are split among these whatever the number of threads, so that sums keep their order
+_BUFFERS = 2  # rows are split among these whatever the number of threads, so that sums keep their order
 _SMALLEST = 1e-3  # side of a piece's image in cells, at least
 _EMPTY = 1e-8  # cells with less than this share of the mean density are never cut
 

@@ -10,7 +10,7 @@ import numpy as np
 from ._jit import by_rows, jit, wide_vectors
 from ._validate import box, grid
 
-_LINES = 8  # lines done together: a cache line holds eight numbers of a row, so columns are copied by eights
+_LINES = 16  # lines done together, as columns are copied by cache lines, which hold eight numbers of a row
 
 
 def legendre(phi, *, bounds=((0, 1), (0, 1))) -> np.ndarray:
