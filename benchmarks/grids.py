@@ -23,11 +23,11 @@ on Gaussians, where debiasing takes nearly all of its error away.
 #
 #                                 w2.c -O2   -O3 and -ffast-math   ours   2 x 2   as many
 # isotropic Gaussians    256^2          53                    30      8      12        19
-#                        512^2         239                   133     39      55        91
-#                       1024^2        1006                   587    189     264       448
+#                        512^2         230                   134     38      54        90
+#                       1024^2        1002                   587    182     247       429
 # Caffarelli's example   256^2          33                    19      7       7         9
-#                        512^2         145                    86     33      35        43
-#                       1024^2         646                   393    178     178       220
+#                        512^2         144                    86     32      34        42
+#                       1024^2         660                   404    168     164       214
 #
 # CPU s to a relative error of 1e-3 in W2^2; w2.c does not stop by itself, it was stopped there, while the
 # last column is the error that ours had reached by its own test, with tol=1e-3.

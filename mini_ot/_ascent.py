@@ -77,8 +77,7 @@ class DualProblem:
         """
         phi, psi, mu, nu = self._seen_from(side)
         rest = self._rest
-        push(nu, psi, _LOW, self.size, self._buffers, rest, cuts=self._cuts[1 - side])
-        rest -= mu
+        push(nu, psi, _LOW, self.size, self._buffers, rest, cuts=self._cuts[1 - side], less=mu)
         w = self.inverse_laplacian(rest)
         gap = float(np.vdot(self.half_square, rest) - np.vdot(phi, rest)) / rest.size
         return rest, w, float(np.vdot(w, self._single)) / rest.size, gap

@@ -58,8 +58,8 @@ def push_grid(mu, phi, *, bounds=((0, 1), (0, 1))) -> np.ndarray:
     return out * unit
 
 
-def push(density, phi, low, size, buffers, out, pieces: int = 1, cuts=None) -> None:
-    """Write to `out` the density that (grad phi)_# carries `density` to; `buffers` is scratch.
+def push(density, phi, low, size, buffers, out, pieces: int = 1, cuts=None, less=None) -> None:
+    """Write to `out` the density that (grad phi)_# carries `density` to, less another; `buffers` is scratch.
 
     `pieces` is the least number of pieces along each side of a cell, `cuts` what :func:`shares` says.
     """
@@ -68,7 +68,7 @@ def push(density, phi, low, size, buffers, out, pieces: int = 1, cuts=None) -> N
     by_rows(
         _push_block, len(buffers), 5 * n1 * n2, cuts, density, phi, low, size / phi.shape, pieces, buffers
     )
-    by_rows(_add, n1, n1 * n2, buffers, out)
+    by_rows(_add, n1, n1 * n2, buffers, np.zeros_like(out) if less is None else less, out)
 
 
 def shares(density, number: int) -> np.ndarray:
@@ -195,10 +195,10 @@ def _push_cell(i, j, mass, s1, s2, t1, t2, pieces, target):
 
 
 @jit
-def _add(start, stop, buffers, out):
+def _add(start, stop, buffers, less, out):
     for i in range(start, stop):
         for j in range(out.shape[1]):
-            out[i, j] = buffers[0, i, j]
+            out[i, j] = buffers[0, i, j] - less[i, j]
         for k in range(1, len(buffers)):
             for j in range(out.shape[1]):
                 out[i, j] += buffers[k, i, j]
