@@ -11,9 +11,7 @@ from scipy.spatial.distance import cdist
 
 from ._progress import progress
 from ._validate import count, generator, samples, two_clouds
-from .closed_form import as_weights, gaussian_w2, w2_1d
-
-__all__ = ["assignment", "barycentre", "displacement", "gaussian_w2", "w2", "w2_1d"]
+from .closed_form import as_weights
 
 _MOST_POINTS = 20_000
 

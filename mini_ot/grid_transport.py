@@ -91,11 +91,11 @@ class GridTransport:
         t = positive(t, "t") if t != 0 else 0.0
         if t > 1:
             raise ValueError(f"t must be between 0 and 1, got {t}")
-        there, back = np.empty_like(self.mu), np.empty_like(self.mu)
+        there, back, unit = np.empty_like(self.mu), np.empty_like(self.mu), self.mu.mean()
         low, buffers, square = np.zeros(2), scratch(self.mu.shape), half_square(self.mu.shape, self._size)
-        push(self.mu, (1 - t) * square + t * self._phi, low, self._size, buffers, there, pieces=3)
-        push(self.nu, t * square + (1 - t) * self._psi, low, self._size, buffers, back, pieces=3)
-        return (1 - t) * there + t * back
+        push(self.mu / unit, (1 - t) * square + t * self._phi, low, self._size, buffers, there, pieces=3)
+        push(self.nu / unit, t * square + (1 - t) * self._psi, low, self._size, buffers, back, pieces=3)
+        return ((1 - t) * there + t * back) * unit
 
     def __repr__(self):
         state = f"dual_gap={self.dual_gap:.1e}" + ("" if self.converged else ", not converged")
@@ -204,7 +204,7 @@ def back_and_forth(
 
     Notes
     -----
-    Memory is about 20 arrays of the grid's size.  The masses sit at the centres of the cells, which makes
+    Memory is about 26 arrays of the grid's size.  The masses sit at the centres of the cells, which makes
     the squared distance larger by up to about a sixth of a cell's area: for densities that hardly differ
     take a finer grid.
 
