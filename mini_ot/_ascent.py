@@ -8,7 +8,7 @@ from scipy import fft
 from scipy.sparse import csr_array
 
 from ._jit import by_rows, jit, num_threads
-from ._push import push, scratch, shares
+from ._push import WORTH_THREADS, push, scratch, shares
 from .conjugate import conjugate
 
 _LOW = np.zeros(2)
@@ -45,7 +45,7 @@ class DualProblem:
         self._work, self._rest, self._buffers = np.empty_like(mu), np.empty_like(mu), scratch(mu.shape)
         self._single = np.empty(mu.shape, np.float32)
         self._cuts = [shares(density, len(self._buffers)) for density in (mu, nu)]
-        self._workers = 1 if mu.size < 200 * 200 else num_threads()
+        self._workers = num_threads() if mu.size > WORTH_THREADS else 1
         self.phi, self.psi = self.half_square.copy(), self.half_square.copy()
         self._before = np.empty_like(mu), np.empty_like(mu)
         self.gap = np.inf  # of these potentials, relative to the value, once it is known

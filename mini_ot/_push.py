@@ -12,6 +12,7 @@ from ._jit import by_rows, jit, wide_vectors
 from ._validate import box, grid, masses
 
 _BUFFERS = 2  # rows are split among these whatever the number of threads, so that sums keep their order
+WORTH_THREADS = 100_000  # cells from which on a second thread gives more than it costs
 _SMALLEST = 1e-3  # side of a piece's image in cells, at least
 _EMPTY = 1e-8  # cells with less than this share of the mean density are never cut
 
@@ -81,7 +82,7 @@ def shares(density, number: int) -> np.ndarray:
 
 def scratch(shape) -> np.ndarray:
     """Return the buffers for densities of this shape: one where threads would not pay."""
-    return np.empty((_BUFFERS if shape[0] * shape[1] > 200 * 200 else 1, *shape))
+    return np.empty((_BUFFERS if shape[0] * shape[1] > WORTH_THREADS else 1, *shape))
 
 
 @jit
