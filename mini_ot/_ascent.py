@@ -17,9 +17,14 @@ _LEAST_STEP = 0.05  # under the published rule, whose steps would collapse: the 
 RECORD = ("level", "value", "gap", "residual", "step", "norm")
 
 
+def centres(shape, size) -> list[np.ndarray]:
+    """Return the two coordinates of the centres of the cells."""
+    return [(np.arange(n) + 0.5) * side / n for n, side in zip(shape, size, strict=True)]
+
+
 def half_square(shape, size) -> np.ndarray:
     """Return ``|x|^2 / 2`` at the centres of the cells: the potential of the identity."""
-    x1, x2 = ((np.arange(n) + 0.5) * side / n for n, side in zip(shape, size, strict=True))
+    x1, x2 = centres(shape, size)
     return (x1[:, None] ** 2 + x2**2) / 2
 
 
@@ -77,7 +82,7 @@ class DualProblem:
         """
         phi, psi, mu, nu = self._seen_from(side)
         rest = self._rest
-        push(nu, psi, _LOW, self.size, self._buffers, rest, cuts=self._cuts[1 - side], less=mu)
+        push(nu, psi, _LOW, self.size, self._cuts[1 - side], mu, self._buffers, rest)
         w = self.inverse_laplacian(rest)
         gap = float(np.vdot(self.half_square, rest) - np.vdot(phi, rest)) / rest.size
         return rest, w, float(np.vdot(w, self._single)) / rest.size, gap
@@ -165,10 +170,9 @@ def climb(problem: DualProblem, tol, max_steps, rule, idle, history, tick) -> st
     converged where the gap is below what the grid can tell.
     """
     adaptive = rule == "adaptive"
-    flat = [_Step(4 / max(problem.mu.max(), problem.nu.max()), 0.8)] * 2
+    first = 4 / max(problem.mu.max(), problem.nu.max())
+    flat = [_Step(first, 0.8), _Step(first, 0.8)] if adaptive else [_Step(first, 0.8)] * 2
     steps = (flat, [_Step(1.0, 0.6), _Step(1.0, 0.6)])
-    if adaptive:
-        flat[1] = _Step(flat[0].length, 0.8)
     value, pay, idled = problem.value(), [np.inf, np.inf if adaptive else -1.0], 0
     best, kept = -np.inf, (problem.phi.copy(), problem.psi.copy())
     try:

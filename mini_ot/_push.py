@@ -54,22 +54,28 @@ def push_grid(mu, phi, *, bounds=((0, 1), (0, 1))) -> np.ndarray:
     if mu.shape != phi.shape:
         raise ValueError(f"mu and phi must have the same shape, got {mu.shape} and {phi.shape}")
     low, size = box(bounds)
-    out, unit = np.empty_like(mu), mu.mean() or 1.0
-    push(mu / unit, phi, low, size, scratch(mu.shape), out, pieces=2)
+    return pushed(mu, phi, low, size, pieces=2)
+
+
+def pushed(mu, phi, low, size, pieces: int) -> np.ndarray:
+    """Return the density that (grad phi)_# carries `mu` to, whatever the unit of its mass."""
+    out, unit, buffers = np.empty_like(mu), mu.mean() or 1.0, scratch(mu.shape)
+    density = mu / unit
+    push(density, phi, low, size, shares(density, len(buffers)), np.zeros_like(mu), buffers, out, pieces)
     return out * unit
 
 
-def push(density, phi, low, size, buffers, out, pieces: int = 1, cuts=None, less=None) -> None:
+def push(density, phi, low, size, cuts, less, buffers, out, pieces: int = 1) -> None:
     """Write to `out` the density that (grad phi)_# carries `density` to, less another; `buffers` is scratch.
 
-    `pieces` is the least number of pieces along each side of a cell, `cuts` what :func:`shares` says.
+    The density's mean is one, `cuts` is what :func:`shares` says of it, and `pieces` the least number of
+    pieces along each side of a cell.
     """
     n1, n2 = density.shape
-    cuts = shares(density, len(buffers)) if cuts is None else cuts
     by_rows(
         _push_block, len(buffers), 5 * n1 * n2, cuts, density, phi, low, size / phi.shape, pieces, buffers
     )
-    by_rows(_add, n1, n1 * n2, buffers, np.zeros_like(out) if less is None else less, out)
+    by_rows(_add, n1, n1 * n2, buffers, less, out)
 
 
 def shares(density, number: int) -> np.ndarray:
@@ -111,6 +117,14 @@ def _corner_row(below, above, h, t1, t2):
 
 
 @jit
+def _derivative(j, s1, s2, t1, t2):
+    """Return what a step of one cell along each axis becomes in cells, entry by entry without its sign."""
+    along1, across1 = (t1[j] + t1[j + 1] - s1[j] - s1[j + 1]) / 2, (s1[j + 1] + t1[j + 1] - s1[j] - t1[j]) / 2
+    along2, across2 = (t2[j] + t2[j + 1] - s2[j] - s2[j + 1]) / 2, (s2[j + 1] + t2[j + 1] - s2[j] - t2[j]) / 2
+    return abs(1 + along1), abs(across1), abs(along2), abs(1 + across2)
+
+
+@jit
 def _centre_row(i, s1, s2, t1, t2, c1, c2, stretched):
     """Say where the centres of a row of cells go, in cells, and which cells become two cells long.
 
@@ -120,9 +134,8 @@ def _centre_row(i, s1, s2, t1, t2, c1, c2, stretched):
     for j in range(len(c1)):
         c1[j] = i + 0.25 * (s1[j] + s1[j + 1] + t1[j] + t1[j + 1])
         c2[j] = j + 0.25 * (s2[j] + s2[j + 1] + t2[j] + t2[j + 1])
-        a11, a12 = t1[j] + t1[j + 1] - s1[j] - s1[j + 1], s1[j + 1] + t1[j + 1] - s1[j] - t1[j]
-        a21, a22 = t2[j] + t2[j + 1] - s2[j] - s2[j + 1], s2[j + 1] + t2[j + 1] - s2[j] - t2[j]
-        stretched[j] = (abs(2 + a11) >= 4.0) | (abs(a21) >= 4.0) | (abs(a12) >= 4.0) | (abs(2 + a22) >= 4.0)
+        a11, a12, a21, a22 = _derivative(j, s1, s2, t1, t2)
+        stretched[j] = (a11 >= 2.0) | (a21 >= 2.0) | (a12 >= 2.0) | (a22 >= 2.0)
 
 
 @jit
@@ -177,14 +190,12 @@ def _push_block(start, stop, cuts, density, phi, low, h, pieces, buffers):
 @jit
 def _push_cell(i, j, mass, s1, s2, t1, t2, pieces, target):
     """Push one cell in as many pieces as its image is long, each spread over its own image if asked for."""
-    # What a step of one cell along each axis becomes, in cells.
-    a11, a12 = 1 + (t1[j] + t1[j + 1] - s1[j] - s1[j + 1]) / 2, (s1[j + 1] + t1[j + 1] - s1[j] - t1[j]) / 2
-    a21, a22 = (t2[j] + t2[j + 1] - s2[j] - s2[j + 1]) / 2, 1 + (s2[j + 1] + t2[j + 1] - s2[j] - t2[j]) / 2
-    k, n = max(int(max(abs(a11), abs(a21))), pieces), max(int(max(abs(a12), abs(a22))), pieces)
+    a11, a12, a21, a22 = _derivative(j, s1, s2, t1, t2)
+    k, n = max(int(max(a11, a21)), pieces), max(int(max(a12, a22)), pieces)
     v1, v2 = 1.0, 1.0
     if pieces > 1:
-        v1 = max(1.0, 1.0 / max(abs(a11) / k, abs(a12) / n, _SMALLEST))
-        v2 = max(1.0, 1.0 / max(abs(a22) / n, abs(a21) / k, _SMALLEST))
+        v1 = max(1.0, 1.0 / max(a11 / k, a12 / n, _SMALLEST))
+        v2 = max(1.0, 1.0 / max(a22 / n, a21 / k, _SMALLEST))
     part = mass / (k * n)
     for r in range(k):
         x = (r + 0.5) / k

@@ -19,7 +19,7 @@ def iterate(problem, epsilon, tol, scaling, max_steps, progress):
     history = {"epsilon": [], "dual": [], "error": []}
     ahead = Extrapolation(problem)
     try:
-        for _ in progress_bar(range(max_steps), label="Sinkhorn") if progress else range(max_steps):
+        for _ in progress_bar(range(max_steps), label="Sinkhorn", show=progress):
             f = problem.f_from(g, now, f)
             g_next = problem.g_from(f, now, g)
             error = problem.missing(g, g_next, now).sum()

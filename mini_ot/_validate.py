@@ -13,14 +13,7 @@ def samples(x, name: str = "x", *, dim: int | None = None, at_least: int = 1) ->
     wanted = f"an array of shape (n, {'d' if dim is None else dim})" + (
         f" with n >= {at_least}" if at_least > 1 else ""
     )
-    try:
-        array = np.asarray(x)
-        if array.dtype != np.float32:
-            if np.iscomplexobj(array):
-                raise TypeError
-            array = array.astype(np.float64)
-    except (TypeError, ValueError):
-        raise TypeError(f"{name} must be {wanted} of real numbers, got {_describe(x)}") from None
+    array = _real_numbers(x, f"{name} must be {wanted}")
     if array.ndim == 1:
         array = array[:, None]
     if array.ndim != 2 or array.shape[1] == 0 or (dim is not None and array.shape[1] != dim):
@@ -75,16 +68,16 @@ def count(value, name: str, *, at_least: int = 1) -> int:
     return int(value)
 
 
+def one_of(value, name: str, allowed) -> None:
+    """Check one of a few words."""
+    if value not in allowed:
+        raise ValueError(f"{name} must be one of {', '.join(map(repr, allowed))}, got {value!r}")
+
+
 def grid(values, name: str) -> np.ndarray:
     """Return `values` as a finite, C-contiguous float64 array with two axes of at least 4 entries."""
     wanted = f"{name} must be an array of shape (n1, n2) with n1, n2 >= 4"
-    try:
-        array = np.asarray(values)
-        if np.iscomplexobj(array):
-            raise TypeError
-        array = array.astype(np.float64)
-    except (TypeError, ValueError):
-        raise TypeError(f"{wanted} of real numbers, got {_describe(values)}") from None
+    array = _real_numbers(values, wanted).astype(np.float64)
     if array.ndim != 2 or min(array.shape) < 4:
         raise ValueError(f"{wanted}, got {_describe(values)}")
     if not np.isfinite(array).all():
@@ -114,6 +107,19 @@ def box(bounds) -> tuple[np.ndarray, np.ndarray]:
     if corners.shape != (2, 2) or not np.isfinite(corners).all() or not (corners[:, 0] < corners[:, 1]).all():
         raise ValueError(f"{wanted}, got {_describe(bounds)}")
     return corners[:, 0].copy(), corners[:, 1] - corners[:, 0]
+
+
+def _real_numbers(values, wanted: str) -> np.ndarray:
+    """Return an array of float32 as it is, anything else real as float64."""
+    try:
+        array = np.asarray(values)
+        if array.dtype != np.float32:
+            if np.iscomplexobj(array):
+                raise TypeError
+            array = array.astype(np.float64)
+    except (TypeError, ValueError):
+        raise TypeError(f"{wanted} of real numbers, got {_describe(values)}") from None
+    return array
 
 
 def _describe(value) -> str:

@@ -94,39 +94,32 @@ def _convex_hull(u, corner, slope, reciprocal):
 
 
 @jit
+def _advance(u, x, rise, out, i, j):
+    """Write the result of slope j as if corner i were its own; move on to the next corner or slope."""
+    one = np.uint64(1)  # unsigned: Numba asks of a signed index whether it counts from the end
+    out[j] = x[j] * x[i] - u[i]
+    go = np.uint64(u[i + one] - u[i] < rise[j])
+    return i + go, j + one - go
+
+
+@jit
 def _merge(u, x, rise, out):
     """Transform four convex lines: merge their slopes with the sorted slopes that are asked for.
 
-    Each step either moves on to the next corner or writes a result, without a branch to guess wrong; four
-    lines at a time hide that every step waits for the one before.
+    No step has a branch to guess wrong, and four lines at a time hide that every step waits for the one
+    before.  Infinite entries at the ends stop both indices.
     """
-    a, b, c, d = u[0], u[1], u[2], u[3]
-    p, q, r, s = out[0], out[1], out[2], out[3]
-    one = np.uint64(1)  # unsigned: Numba asks of a signed index whether it counts from the end
-    i0 = i1 = i2 = i3 = np.uint64(0)  # where in the line ...
-    j0 = j1 = j2 = j3 = np.uint64(0)  # ... and which slope; infinite entries at the ends stop both
+    i0 = i1 = i2 = i3 = j0 = j1 = j2 = j3 = np.uint64(0)
     for _ in range(2 * len(x) - 3):
-        p[j0] = x[j0] * x[i0] - a[i0]
-        go = np.uint64(a[i0 + one] - a[i0] < rise[j0])
-        i0 += go
-        j0 += one - go
-        q[j1] = x[j1] * x[i1] - b[i1]
-        go = np.uint64(b[i1 + one] - b[i1] < rise[j1])
-        i1 += go
-        j1 += one - go
-        r[j2] = x[j2] * x[i2] - c[i2]
-        go = np.uint64(c[i2 + one] - c[i2] < rise[j2])
-        i2 += go
-        j2 += one - go
-        s[j3] = x[j3] * x[i3] - d[i3]
-        go = np.uint64(d[i3 + one] - d[i3] < rise[j3])
-        i3 += go
-        j3 += one - go
+        i0, j0 = _advance(u[0], x, rise, out[0], i0, j0)
+        i1, j1 = _advance(u[1], x, rise, out[1], i1, j1)
+        i2, j2 = _advance(u[2], x, rise, out[2], i2, j2)
+        i3, j3 = _advance(u[3], x, rise, out[3], i3, j3)
 
 
 @jit
 def _tables(n, low, h):
-    """Return the buffers for eight lines, the hull's stack, and the coordinates with what a slope means."""
+    """Return buffers for a bundle of lines, the coordinates, what a slope means, and the hull's stack."""
     u, out = np.zeros((_LINES, n + 1)), np.zeros((_LINES, n + 1))
     x, rise, reciprocal = np.zeros(n + 1), np.empty(n + 1), np.zeros(n)
     u[:, n] = np.inf
@@ -135,22 +128,31 @@ def _tables(n, low, h):
         rise[i] = x[i] * h
         reciprocal[i] = 1.0 / max(i, 1)
     rise[n] = np.inf
-    return u, out, x, rise, np.empty(n, np.int64), np.empty(n), reciprocal
+    return u, out, (x, rise, np.empty(n, np.int64), np.empty(n), reciprocal)
+
+
+@jit
+def _transform(u, width, tables, out):
+    """Transform the lines of a bundle, of which the first `width` are in use."""
+    x, rise, corner, slope, reciprocal = tables
+    for k in range(width):
+        _convex_hull(u[k], corner, slope, reciprocal)
+    for k in range(0, _LINES, 4):
+        _merge(u[k : k + 4], x, rise, out[k : k + 4])
 
 
 @jit
 def _rows(start, stop, phi, low, h, partial):
     n1, n2 = phi.shape
-    u, out, x, rise, corner, slope, reciprocal = _tables(n2, low, h)
+    u, out, tables = _tables(n2, low, h)
     for block in range(start, stop):
         first = block * _LINES
-        for k in range(min(_LINES, n1 - first)):
+        width = min(_LINES, n1 - first)
+        for k in range(width):
             for j in range(n2):
                 u[k, j] = phi[first + k, j]
-            _convex_hull(u[k], corner, slope, reciprocal)
-        for k in range(0, _LINES, 4):
-            _merge(u[k : k + 4], x, rise, out[k : k + 4])
-        for k in range(min(_LINES, n1 - first)):
+        _transform(u, width, tables, out)
+        for k in range(width):
             for j in range(n2):
                 partial[first + k, j] = out[k, j]
 
@@ -159,17 +161,14 @@ def _rows(start, stop, phi, low, h, partial):
 def _columns(start, stop, partial, low, h, phi_star):
     """Transform minus the partial transform along the first axis."""
     n1, n2 = partial.shape
-    u, out, x, rise, corner, slope, reciprocal = _tables(n1, low, h)
+    u, out, tables = _tables(n1, low, h)
     for block in range(start, stop):
         first = block * _LINES
         width = min(_LINES, n2 - first)
         for i in range(n1):
             for k in range(width):
                 u[k, i] = -partial[i, first + k]
-        for k in range(width):
-            _convex_hull(u[k], corner, slope, reciprocal)
-        for k in range(0, _LINES, 4):
-            _merge(u[k : k + 4], x, rise, out[k : k + 4])
+        _transform(u, width, tables, out)
         for i in range(n1):
             for k in range(width):
                 phi_star[i, first + k] = out[k, i]

@@ -17,7 +17,7 @@ from scipy.sparse.linalg import LinearOperator, bicgstab, splu
 from ._jit import by_rows
 from ._progress import progress as bar
 from ._superbases import LENGTHS, apply_weights, determinant, least_curvature, shortfall, sparse_matrix
-from ._validate import _describe, count, positive
+from ._validate import _describe, count, one_of, positive
 
 _COARSEST = 16  # intervals of the first grid, at most
 _KRYLOV = 60  # steps of BiCGStab at most, then LU
@@ -142,27 +142,20 @@ def monge_ampere(
     for function, name in ((f, "f"), (boundary, "boundary")):
         if not callable(function):
             raise TypeError(f"{name} must be a function of points (k, 2), got {_describe(function)}")
-    _one_of(scheme, "scheme", ("monotone", "newton"))
-    _one_of(start, "start", ("nested", "cold"))
+    one_of(scheme, "scheme", ("monotone", "newton"))
+    one_of(start, "start", ("nested", "cold"))
     n, max_steps, tol = count(n, "n", at_least=4), count(max_steps, "max_steps"), positive(tol, "tol")
     if wide and scheme == "newton":
         raise ValueError("wide must be False with scheme='newton', whose stencil has nine points")
     sizes = [n]
     while start == "nested" and sizes[0] > _COARSEST:
         sizes.insert(0, (sizes[0] + 1) // 2)
-    solver = _Solver(
-        tol, max_steps, 8 if wide else 4, scheme == "newton", {} if progress else {"disable": True}
-    )
+    solver = _Solver(tol, max_steps, 8 if wide else 4, scheme == "newton", progress)
     u = None
     for size in sizes:
         u, root = _begin(f, boundary, size, u)
         u, residual, converged = solver.solve(u, root)
     return _checked(u, residual, converged, solver)
-
-
-def _one_of(value, name, allowed):
-    if value not in allowed:
-        raise ValueError(f"{name} must be one of {', '.join(map(repr, allowed))}, got {value!r}")
 
 
 def _values(function, points, name):
@@ -208,8 +201,8 @@ def _poisson(right):
 class _Solver:
     """Newton steps on one grid after the other, written down in one history."""
 
-    def __init__(self, tol, max_steps, ring, newton, quiet):
-        self.tol, self.max_steps, self.ring, self.newton, self.quiet = tol, max_steps, ring, newton, quiet
+    def __init__(self, tol, max_steps, ring, newton, show):
+        self.tol, self.max_steps, self.ring, self.newton, self.show = tol, max_steps, ring, newton, show
         self.history, self.steps = {"n": [], "residual": [], "step": []}, []
 
     def evaluate(self, u, root):
@@ -229,7 +222,7 @@ class _Solver:
         planes, size = self.evaluate(u, root)
         best, before, taken = (u, size), 10 * size, 0
         self.note(n, size, 0.0)
-        for _ in bar(range(self.max_steps), label=f"Monge-Ampere, n = {n}", **self.quiet):
+        for _ in bar(range(self.max_steps), label=f"Monge-Ampere, n = {n}", show=self.show):
             if not size > goal:
                 break
             accuracy = 1e-6 if self.newton else min(0.1, max(1e-3, (size / before) ** 2))

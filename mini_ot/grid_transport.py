@@ -12,10 +12,10 @@ import numpy as np
 from scipy.interpolate import RectBivariateSpline
 from scipy.ndimage import gaussian_filter, map_coordinates
 
-from ._ascent import RECORD, DualProblem, climb, half_square
+from ._ascent import RECORD, DualProblem, centres, climb, half_square
 from ._progress import progress as progress_bar
-from ._push import push, scratch
-from ._validate import box, count, masses, positive, samples
+from ._push import pushed
+from ._validate import box, count, masses, one_of, positive, samples
 from .maps import SmoothMap
 
 _COARSEST = 16  # cells along the shorter side of the coarsest grid
@@ -48,13 +48,13 @@ class GridTransport:
 
     def __init__(self, problem, bounds, converged, history):
         low, size = box(bounds)
-        (n1, n2), area = problem.mu.shape, size.prod()
+        area = size.prod()
         self.bounds, self.dual_gap, self.converged, self.history = bounds, problem.gap, converged, history
         self.mu, self.nu = problem.mu / area, problem.nu / area
         self.dual_value = max(problem.value(), 0.0)
         self._size, self._phi, self._psi = size, problem.phi, problem.psi
-        x1, x2 = low[0] + (np.arange(n1) + 0.5) * size[0] / n1, low[1] + (np.arange(n2) + 0.5) * size[1] / n2
-        linear = low[0] * x1[:, None] + low[1] * x2  # the problem has its origin in the box's corner
+        x1, x2 = centres(problem.mu.shape, size)  # the problem has its origin in the box's corner
+        linear = low[0] * (low[0] + x1[:, None]) + low[1] * (low[1] + x2)
         self.phi, self.psi = problem.phi + linear, problem.psi + linear - low @ low
 
     @property
@@ -91,11 +91,10 @@ class GridTransport:
         t = positive(t, "t") if t != 0 else 0.0
         if t > 1:
             raise ValueError(f"t must be between 0 and 1, got {t}")
-        there, back, unit = np.empty_like(self.mu), np.empty_like(self.mu), self.mu.mean()
-        low, buffers, square = np.zeros(2), scratch(self.mu.shape), half_square(self.mu.shape, self._size)
-        push(self.mu / unit, (1 - t) * square + t * self._phi, low, self._size, buffers, there, pieces=3)
-        push(self.nu / unit, t * square + (1 - t) * self._psi, low, self._size, buffers, back, pieces=3)
-        return ((1 - t) * there + t * back) * unit
+        low, square = np.zeros(2), half_square(self.mu.shape, self._size)
+        there = pushed(self.mu, (1 - t) * square + t * self._phi, low, self._size, pieces=3)
+        back = pushed(self.nu, t * square + (1 - t) * self._psi, low, self._size, pieces=3)
+        return (1 - t) * there + t * back
 
     def __repr__(self):
         state = f"dual_gap={self.dual_gap:.1e}" + ("" if self.converged else ", not converged")
@@ -121,7 +120,7 @@ class GridMap(SmoothMap):
 
     def on_grid(self):
         """Return the images of the centres, shape (2, n1, n2), and the determinant there, shape (n1, n2)."""
-        x1, x2 = ((np.arange(n) + 0.5) * s / n for n, s in zip(self._shape, self._size, strict=True))
+        x1, x2 = centres(self._shape, self._size)
         d = lambda i, j: self._spline(x1, x2, dx=i, dy=j)  # noqa: E731
         image = np.stack([d(1, 0) + x1[:, None] + self._low[0], d(0, 1) + x2 + self._low[1]])
         return image, (1 + d(2, 0)) * (1 + d(0, 2)) - d(1, 1) ** 2
@@ -225,17 +224,14 @@ def back_and_forth(
     mu, nu = _two_densities(mu, nu, normalise)
     _, size = box(bounds)
     tol, max_steps = positive(tol, "tol"), count(max_steps, "max_steps")
-    if step not in ("adaptive", "published"):
-        raise ValueError(f'step must be "adaptive" or "published", got {step!r}')
+    one_of(step, "step", ("adaptive", "published"))
     if levels != "auto":
         levels = count(levels, "levels")
     problems = [DualProblem(mu, nu, size)]
     while min(problems[0].mu.shape) >= 2 * _COARSEST and (levels == "auto" or len(problems) < levels):
         problems.insert(0, problems[0].coarser())
     history, why = {key: [] for key in RECORD}, ""
-    with progress_bar(
-        label="back and forth", unit=" steps", **({} if progress else {"disable": True})
-    ) as bar:
+    with progress_bar(label="back and forth", unit=" steps", show=progress) as bar:
         for coarse, problem in zip([None, *problems], problems, strict=False):
             if coarse is not None:
                 problem.start_from(coarse)

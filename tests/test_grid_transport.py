@@ -1,10 +1,7 @@
 """Back-and-forth on grids: closed forms, exact discrete transport by POT, and what the dual promises."""
 
-import os
 import pickle
 import re
-import subprocess
-import sys
 import warnings
 
 import numpy as np
@@ -13,6 +10,7 @@ from scipy.linalg import sqrtm
 
 import mini_ot as mo
 from mini_ot import _ascent
+from tests.test_package import run
 
 UNIT = ((0, 1), (0, 1))
 # Where a support is torn or a grid is coarse, the gap may stay open; the answer is checked all the same.
@@ -663,8 +661,7 @@ print(hashlib.sha256(T.phi.tobytes() + T.psi.tobytes()).hexdigest(), T.w2, T.dua
 """
     seen = set()
     for threads in ("1", "3"):
-        env = {**os.environ, "MINI_OT_NUM_THREADS": threads}
-        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env)
+        done = run(code, MINI_OT_NUM_THREADS=threads)
         assert done.returncode == 0, done.stderr
         seen.add(done.stdout)
     assert len(seen) == 1

@@ -1,15 +1,12 @@
 """Legendre transforms against brute force and hulls, pushforwards against moments and closed forms."""
 
-import os
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 from scipy.fft import dctn
 from scipy.spatial import ConvexHull
 
 import mini_ot as mo
+from tests.test_package import run
 
 UNIT = ((0, 1), (0, 1))
 BOUNDS = [UNIT, ((-2.0, 1.5), (3.0, 3.5)), ((1e3, 1e3 + 1), (-1e-2, 1e-2))]
@@ -382,8 +379,7 @@ print(*[hashlib.sha256(a.tobytes()).hexdigest() for a in (star, out)])
 """
     seen = set()
     for threads in ("1", "3"):
-        env = {**os.environ, "MINI_OT_NUM_THREADS": threads}
-        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env)
+        done = run(code, MINI_OT_NUM_THREADS=threads)
         assert done.returncode == 0, done.stderr
         seen.add(done.stdout)
     assert len(seen) == 1
