@@ -25,10 +25,13 @@ class Map:
         The elementary maps that it is composed of, first applied first; a single map has itself.
     history : dict of str to list
         What the method that made the map recorded on the way; empty for closed forms.
+    stopped : str
+        Why that method ended; empty for closed forms.
     """
 
-    def __init__(self, dim: int, history: dict | None = None):
+    def __init__(self, dim: int, history: dict | None = None, stopped: str = ""):
         self.dim = dim
+        self.stopped = stopped
         self.history = {} if history is None else history
 
     @property
@@ -77,8 +80,8 @@ class Map:
 class Composition(Map):
     """Maps applied one after the other: what :meth:`Map.then` and every flow return."""
 
-    def __init__(self, steps, history: dict | None = None):
-        super().__init__(steps[0].dim, history)
+    def __init__(self, steps, history: dict | None = None, stopped: str = ""):
+        super().__init__(steps[0].dim, history, stopped)
         self._steps = tuple(steps)
 
     @property
