@@ -1,0 +1,175 @@
+"""The parameters of a planar or radial flow under training, and the loop that watches over it."""
+
+import warnings
+
+import numpy as np
+
+from . import _progress
+from ._layers import PLANAR, RADIAL, adam, backward, forward, likelihood_step, row_length
+from ._validate import count, generator, positive, samples
+from .maps import affine_map
+
+_NEUTRAL = np.log(np.e - 1)  # softplus of it is one: a layer whose w . u is that is the identity along w
+EVERY = 100  # steps between two entries of the history
+_JUDGED = 4096  # training samples that are enough to judge by
+_START = 0.1  # size of the first random moves
+_BLOCK = 4096  # points pushed at once outside the training steps
+_COLLAPSE = 1e3  # nats below the start that count as divergence
+
+
+class Flow:
+    """The parameters of a flow under training, with room for one batch."""
+
+    def __init__(self, layer, layers, dim, batch, rng):
+        self.kind = {"planar": PLANAR, "radial": RADIAL}[layer]
+        self.dim, self.layers = dim, layers
+        self.theta = np.zeros(2 * dim + layers * row_length(self.kind, dim))
+        self._start(rng)
+        self.grad, self.mean, self.square = (np.zeros_like(self.theta) for _ in range(3))
+        self.room = self._room(batch)
+        self.images, self.log_det = self.room[0][-1], self.room[2]
+
+    def rows(self):
+        return self.theta[2 * self.dim :].reshape(self.layers, -1)
+
+    def _start(self, rng):
+        """Start near the identity, with planes and centres spread over the normal law."""
+        rows, d = self.rows(), self.dim
+        if self.kind == PLANAR:
+            w = rng.standard_normal((self.layers, d))
+            w /= np.linalg.norm(w, axis=1, keepdims=True)
+            rows[:, d : 2 * d], rows[:, 2 * d] = w, rng.standard_normal(self.layers)
+            rows[:, :d] = _NEUTRAL * w + _START * rng.standard_normal((self.layers, d))
+        else:
+            rows[:, :d] = rng.standard_normal((self.layers, d))
+            rows[:, d + 1] = _NEUTRAL + _START * rng.standard_normal(self.layers)
+
+    def _room(self, n):
+        """Room for all layers' points, their tanh or radius, and the log-determinant of `n` points."""
+        return np.empty((self.layers + 1, self.dim, n)), np.empty((self.layers, n)), np.empty(n)
+
+    def push(self, x):
+        """Push a batch (d, n) into the room."""
+        forward(self.kind, self.theta, x, *self.room)
+
+    def descend(self, x, g, step, rate):
+        """Take a step of Adam, given the loss's gradient `g` at the images of the batch that was pushed."""
+        backward(self.kind, self.theta, x, *self.room[:2], g, self.grad)
+        adam(self.theta, self.grad, self.mean, self.square, step, rate)
+
+    def raise_likelihood(self, x, step, rate):
+        """Take a step of Adam on a batch of samples; return its mean log-likelihood before."""
+        work = (*self.room, np.empty_like(x), self.grad, self.mean, self.square)
+        return likelihood_step(self.kind, self.theta, x, *work, step, rate)
+
+    def log_likelihood(self, x):
+        """Return the mean log-likelihood of samples (d, n) under the standard normal pulled back."""
+        total = 0.0
+        for i in range(0, x.shape[1], _BLOCK):
+            block = np.ascontiguousarray(x[:, i : i + _BLOCK])
+            room = self._room(block.shape[1])
+            forward(self.kind, self.theta, block, *room)
+            total += room[2].sum() - 0.5 * (room[0][-1] ** 2).sum()
+        return total / x.shape[1] - 0.5 * self.dim * np.log(2 * np.pi)
+
+
+class Diverged(Exception):
+    """Training left the finite numbers or fell far below its start; the message says which."""
+
+
+def watched(flow, steps, one_step, progress):
+    """Run ``one_step(k)`` for k = 1 .. steps; return why it ended.
+
+    On divergence the last good parameters come back.
+    A step returns the objective when it has one to judge by, else None.
+    """
+    good, first, k = flow.theta.copy(), None, 0
+    try:
+        for k in _progress.progress(range(1, steps + 1), label="flow", show=progress):
+            before = flow.theta.copy()
+            value = one_step(k)
+            if value is None:
+                continue
+            first = value if first is None else first
+            if not np.isfinite(value) or not np.isfinite(flow.theta).all():
+                raise Diverged("numbers are no longer finite")
+            if value < first - _COLLAPSE - abs(first):
+                raise Diverged(f"the objective fell from {first:.3g} to {value:.3g}")
+            good = before
+    except Diverged as reason:
+        flow.theta[:] = good
+        stopped = f"diverged at step {k}: {reason}"
+        warnings.warn(f"{stopped}; the last good map is returned", RuntimeWarning, stacklevel=4)
+        return stopped
+    except KeyboardInterrupt:
+        warnings.warn(f"interrupted in step {k} of {steps}: the map so far is returned", stacklevel=4)
+        return "interrupted"
+    return f"all {steps} steps done"
+
+
+def called(function, points, name, shape):
+    """Return what the user's function says at the points, checked."""
+    values = np.asarray(function(points))
+    if values.shape != shape or values.dtype.kind not in "fiu":
+        raise ValueError(
+            f"{name} must return real numbers of shape {shape} for points of shape {points.shape}, "
+            f"got shape {values.shape} and dtype {values.dtype}"
+        )
+    bad = ~np.isfinite(values) if values.ndim == 1 else ~np.isfinite(values).all(axis=1)
+    if bad.any():
+        at = bad.argmax()
+        raise ValueError(
+            f"{name} must be finite, got {values[at].tolist()} at the point {points[at].tolist()}"
+        )
+    return values.astype(np.float64)
+
+
+def slopes(log_density, points):
+    """Return the score by central differences, in one call for all of them."""
+    n, d = points.shape
+    width = 6e-6 * (1 + np.abs(points))
+    moves = np.eye(d)[:, None, :] * width
+    both = np.concatenate([points + moves, points - moves]).reshape(-1, d)
+    values = called(log_density, both, "log_density", (2 * d * n,)).reshape(2, d, n)
+    return (values[0] - values[1]).T / (2 * width)
+
+
+def fit_samples(layer, x, layers, rng, steps, batch, learning_rate, held_out, progress):
+    """Fit a flow to samples by maximum likelihood; return it, the whitening, the history, why it ended."""
+    x, rng = samples(x, "x", at_least=2).astype(np.float64), generator(rng)
+    layers, steps, batch = count(layers, "layers"), count(steps, "steps"), count(batch, "batch")
+    learning_rate = positive(learning_rate, "learning_rate")
+    if isinstance(held_out, bool) or not 0 <= held_out < 1:
+        raise ValueError(f"held_out must be a share from 0 to below 1, got {held_out}")
+    x = x[rng.permutation(len(x))]
+    cut = int(np.ceil(held_out * len(x)))
+    white = affine_map(x[cut:])
+    offset = white.log_det(x[:1])[0]
+    test, train = (np.ascontiguousarray(white(part).T) if len(part) else None for part in (x[:cut], x[cut:]))
+    some = np.ascontiguousarray(train[:, : max(_JUDGED, cut)])
+    flow = Flow(layer, layers, x.shape[1], batch, rng)
+    history = {"step": [], "training": [], "held_out": []}
+    best, best_value = flow.theta.copy(), -np.inf
+
+    def one_step(k):
+        nonlocal best, best_value
+        points = np.take(train, rng.integers(train.shape[1], size=batch), axis=1)
+        flow.raise_likelihood(points, k, learning_rate * (1 - (k - 1) / steps))
+        if k > 1 and k % EVERY and k < steps:
+            return None
+        value = flow.log_likelihood(some)
+        judged = value if test is None else flow.log_likelihood(test)
+        if not np.isfinite(value + judged):
+            return np.nan
+        history["step"].append(k)
+        history["training"].append(value + offset)
+        if test is not None:
+            history["held_out"].append(judged + offset)
+            if judged > best_value:
+                best, best_value = flow.theta.copy(), judged
+        return value
+
+    stopped = watched(flow, steps, one_step, progress)
+    if test is not None:
+        flow.theta[:] = best
+    return flow, white, history, stopped
