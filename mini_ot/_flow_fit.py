@@ -27,7 +27,6 @@ class Flow:
         self._start(rng)
         self.grad, self.mean, self.square = (np.zeros_like(self.theta) for _ in range(3))
         self.room = self._room(batch)
-        self.images, self.log_det = self.room[0][-1], self.room[2]
 
     def rows(self):
         return self.theta[2 * self.dim :].reshape(self.layers, -1)
@@ -49,8 +48,18 @@ class Flow:
         return np.empty((self.layers + 1, self.dim, n)), np.empty((self.layers, n)), np.empty(n)
 
     def push(self, x):
-        """Push a batch (d, n) into the room."""
-        forward(self.kind, self.theta, x, *self.room)
+        """Push a batch (d, n); return its images and log-determinants, which the next push overwrites."""
+        return self._push(x, self.room)
+
+    def push_freely(self, x):
+        """Push any number of points (d, n); return their images and log-determinants."""
+        return self._push(np.ascontiguousarray(x), self._room(x.shape[1]))
+
+    def _push(self, x, room):
+        forward(self.kind, self.theta, x, *room)
+        if not (np.abs(room[0][-1]) < 1e100).all():
+            raise Diverged("points went out of all bounds")
+        return room[0][-1], room[2]
 
     def descend(self, x, g, step, rate):
         """Take a step of Adam, given the loss's gradient `g` at the images of the batch that was pushed."""
@@ -66,10 +75,8 @@ class Flow:
         """Return the mean log-likelihood of samples (d, n) under the standard normal pulled back."""
         total = 0.0
         for i in range(0, x.shape[1], _BLOCK):
-            block = np.ascontiguousarray(x[:, i : i + _BLOCK])
-            room = self._room(block.shape[1])
-            forward(self.kind, self.theta, block, *room)
-            total += room[2].sum() - 0.5 * (room[0][-1] ** 2).sum()
+            images, log_det = self.push_freely(x[:, i : i + _BLOCK])
+            total += log_det.sum() - 0.5 * (images**2).sum()
         return total / x.shape[1] - 0.5 * self.dim * np.log(2 * np.pi)
 
 
@@ -77,25 +84,25 @@ class Diverged(Exception):
     """Training left the finite numbers or fell far below its start; the message says which."""
 
 
-def watched(flow, steps, one_step, progress):
-    """Run ``one_step(k)`` for k = 1 .. steps; return why it ended.
+def watched(flow, steps, judge, step, progress):
+    """Run ``step(k)`` for k = 1 .. steps and ``judge(k)`` after every hundred; return why it ended.
 
-    On divergence the last good parameters come back.
-    A step returns the objective when it has one to judge by, else None.
+    `judge` returns the objective.  On divergence the parameters that were judged last come back.
     """
     good, first, k = flow.theta.copy(), None, 0
     try:
-        for k in _progress.progress(range(1, steps + 1), label="flow", show=progress):
-            before = flow.theta.copy()
-            value = one_step(k)
-            if value is None:
+        for k in _progress.progress(range(steps + 1), label="flow", show=progress):
+            if k > 0:
+                step(k)
+            if k % EVERY and k < steps:
                 continue
+            value = judge(k)
             first = value if first is None else first
             if not np.isfinite(value) or not np.isfinite(flow.theta).all():
                 raise Diverged("numbers are no longer finite")
             if value < first - _COLLAPSE - abs(first):
                 raise Diverged(f"the objective fell from {first:.3g} to {value:.3g}")
-            good = before
+            good = flow.theta.copy()
     except Diverged as reason:
         flow.theta[:] = good
         stopped = f"diverged at step {k}: {reason}"
@@ -151,12 +158,8 @@ def fit_samples(layer, x, layers, rng, steps, batch, learning_rate, held_out, pr
     history = {"step": [], "training": [], "held_out": []}
     best, best_value = flow.theta.copy(), -np.inf
 
-    def one_step(k):
+    def judge(k):
         nonlocal best, best_value
-        points = np.take(train, rng.integers(train.shape[1], size=batch), axis=1)
-        flow.raise_likelihood(points, k, learning_rate * (1 - (k - 1) / steps))
-        if k > 1 and k % EVERY and k < steps:
-            return None
         value = flow.log_likelihood(some)
         judged = value if test is None else flow.log_likelihood(test)
         if not np.isfinite(value + judged):
@@ -169,7 +172,11 @@ def fit_samples(layer, x, layers, rng, steps, batch, learning_rate, held_out, pr
                 best, best_value = flow.theta.copy(), judged
         return value
 
-    stopped = watched(flow, steps, one_step, progress)
+    def step(k):
+        points = np.take(train, rng.integers(train.shape[1], size=batch), axis=1)
+        flow.raise_likelihood(points, k, learning_rate * (1 - (k - 1) / steps))
+
+    stopped = watched(flow, steps, judge, step, progress)
     if test is not None:
         flow.theta[:] = best
     return flow, white, history, stopped

@@ -221,22 +221,26 @@ def likelihood_step(kind, theta, x, path, extra, log_det, g, grad, mean, square,
 
 @jit
 def solve_planar(right, s):
-    """Solve a + (s - 1) tanh(a) = right for each number, in place, by Newton within a shrinking bracket."""
+    """Solve a + (s - 1) tanh(a) = right for each number, in place.
+
+    Newton's method in a shrinking bracket, which is halved wherever Newton would leave it or is slow: left
+    alone, it can go round in circles.
+    """
     for i in range(len(right)):
         low, high = right[i] - abs(s - 1.0), right[i] + abs(s - 1.0)
-        a = right[i]
-        for _ in range(100):
+        a, last = right[i], high - low
+        for _ in range(200):
             t = np.tanh(a)
             miss = a + (s - 1.0) * t - right[i]
             if miss > 0:
                 high = a
             else:
                 low = a
-            new = a - miss / (t * t + s * (1.0 - t * t))
-            if not low < new < high:
-                new = 0.5 * (low + high)
-            if abs(new - a) <= 1e-16 * (1.0 + abs(a)) or high <= low:
-                a = new
+            move = miss / (t * t + s * (1.0 - t * t))
+            if not (low <= a - move <= high and 2.0 * abs(move) <= last):
+                move = a - 0.5 * (low + high)
+            a -= move
+            last = abs(move)
+            if last <= 1e-15 * (1.0 + abs(a)):
                 break
-            a = new
         right[i] = a

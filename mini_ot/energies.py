@@ -61,6 +61,9 @@ class PaperEnergy(Target):
         else:  # along z2 the density is one bell or two, along z1 a plateau with two half bells
             self.log_constant = np.log(widths[self.k] * _ROOT_2PI * (2 * _EDGE + _SOFT * _ROOT_2PI))
 
+    def __repr__(self) -> str:
+        return f"PaperEnergy({self.k})"
+
     def energy(self, x) -> np.ndarray:
         """Return U, with the soft edge, at the points `x` of shape (n, 2), as shape (n,)."""
         return -self.log_density(x) - self.log_constant
