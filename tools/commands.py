@@ -1,6 +1,7 @@
 """What `make book`, `make test` and the others do; called by tools/course.py."""
 
 import argparse
+import contextlib
 import functools
 import http.server
 import os
@@ -49,6 +50,10 @@ def build(edition: str = "teachers", *, fresh: bool = False) -> Path:
     if fresh:
         for part in ("html", ".doctrees", ".jupyter_cache", "jupyter_execute"):
             shutil.rmtree(output / part, ignore_errors=True)
+    if edition == "students" and not (output / ".jupyter_cache").exists():
+        # Both editions have the same code; course_build drops the copy where it is out of date.
+        with contextlib.suppress(FileNotFoundError):
+            shutil.copytree(BUILD / ".jupyter_cache", output / ".jupyter_cache")
     environment = {**os.environ, "COURSE_LIBRARIES": str(LIBRARIES), "COURSE_ROOT": str(ROOT)}
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), environment.get("PYTHONPATH")]))
     say(
@@ -169,6 +174,9 @@ class Stage:
                 self.passed += 1
 
 
+TWO_AT_A_TIME = ("-n", "2", "--dist")  # then how pytest-xdist spreads the tests over two workers
+
+
 def stream(command: list, **environment: str) -> int:
     """Run a command in the environment with its output shown."""
     return subprocess.run([str(c) for c in command], cwd=ROOT, env={**os.environ, **environment}).returncode
@@ -222,9 +230,8 @@ def stage_notebooks(stage):
     """Run every cell of every chapter, compare the tables of record."""
     options = ["--nbval-lax", "--nbval-current-env", "--nbval-cell-timeout=300", "-p", "no:cacheprovider"]
     notebooks = sorted((ROOT / "book").glob("*.ipynb"))
-    return pytest(
-        stage, *options, "--nbval-sanitize-with=tests/nbval_sanitize.cfg", "--durations=3", *notebooks
-    )
+    options += ["--nbval-sanitize-with=tests/nbval_sanitize.cfg", "--durations=3", *TWO_AT_A_TIME]
+    return pytest(stage, *options, "loadfile", *notebooks)
 
 
 def stage_book(stage):
@@ -240,7 +247,7 @@ def stage_pages(stage):
     run = subprocess.run([python(), "tools/browser.py"], cwd=ROOT, capture_output=True, text=True)
     word = run.stdout.strip()
     environment = {"CHROMIUM": word} if run.returncode == 0 else {}
-    return pytest(stage, "tests/pages", "-p", "no:cacheprovider", **environment)
+    return pytest(stage, "tests/pages", "-p", "no:cacheprovider", *TWO_AT_A_TIME, "loadgroup", **environment)
 
 
 def stage_binder(stage):

@@ -18,6 +18,21 @@ def pytest_collection_modifyitems(items):
             item.add_marker(pytest.mark.browser)
             if reason():
                 item.add_marker(pytest.mark.skip(reason=reason()))
+            if page := getattr(item, "callspec", None) and item.callspec.params.get("path"):
+                item.add_marker(pytest.mark.xdist_group(page))  # one worker opens it once for several tests
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Print the weights of the pages: as sent packed (what GitHub Pages does), and as stored."""
+    lines = [
+        text
+        for report in terminalreporter.getreports("passed")
+        for name, text in report.user_properties
+        if name == "weight"
+    ]
+    if lines:
+        terminalreporter.write_line(f"{'page':44} {'sent MB':>8} {'stored MB':>10} {'files':>6}  moves")
+        terminalreporter.write_line("\n".join(sorted(lines)))
 
 
 @pytest.fixture(scope="session")
