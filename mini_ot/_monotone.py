@@ -12,7 +12,7 @@ from itertools import product
 
 import numpy as np
 
-from ._jit import by_rows, jit
+from ._jit import by_rows, fast_exp, jit
 
 _STEP = 0.1  # between two knots, in standard deviations
 _FLOOR = 1e-4  # of the slope, so that the inverse is never steeper than 10,000
@@ -41,9 +41,8 @@ class Component:
         first, last = math.floor(low[-1] / _STEP), math.ceil(high[-1] / _STEP)
         self.base = -first  # the knot at zero
         knots = _STEP * np.arange(first, last + 1)
-        self.table = np.polynomial.legendre.legvander(
-            (2 * knots - low[-1] - high[-1]) / (high[-1] - low[-1]), degree - 1
-        )
+        knots = (2 * knots - low[-1] - high[-1]) / (high[-1] - low[-1])
+        self.table = np.ascontiguousarray(np.polynomial.legendre.legvander(knots, degree - 1).T)
 
     def identity(self) -> np.ndarray:
         """Return the coefficients of f(x) = x_k."""
@@ -98,41 +97,68 @@ def _terms(variables: int, degree: int):
 
 
 @jit
-def _slope(row, h):
-    """Return g(h) and its derivative, h the polynomial with the values `row` of its basis."""
+def _softplus(h, small):
+    """log(1 + exp(h)), given exp(-|h|)."""
+    return max(h, 0.0) + np.log(1.0 + small)
+
+
+@jit(fastmath={"contract"})
+def _heights(h, table, first, stop, height, small):
+    """Fill the polynomial h at the knots from `first` to before `stop`, and exp(-|h|)."""
+    for j in range(first, stop):
+        height[j] = h[0]
+    for m in range(1, len(h)):
+        for j in range(first, stop):
+            height[j] += h[m] * table[m, j]
+    for j in range(first, stop):
+        small[j] = fast_exp(-abs(height[j]))
+
+
+@jit(fastmath=True)
+def _sum_of_softplus(first, stop, height, small):
+    """Sum log(1 + exp(h)) with one logarithm: that of the product, each factor between 1 and 2."""
+    total, factors = 0.0, 1.0
+    for j in range(first, stop):
+        total += max(height[j], 0.0)
+        factors *= 1.0 + small[j]
+    return total + np.log(factors)
+
+
+@jit(fastmath=True)
+def _weighted_sum(first, stop, weight, table, m):
     total = 0.0
-    for m in range(len(h)):
-        total += h[m] * row[m]
-    small = np.exp(-abs(total))
-    positive = max(total, 0.0) + np.log1p(small)
-    return _FLOOR + positive, (1.0 if total > 0 else small) / (1.0 + small)
+    for j in range(first, stop):
+        total += weight[j] * table[m, j]
+    return total
 
 
 @jit
-def _prepare(x, low, high, terms, pairs, coefficients, powers, extended, clipped, h):
-    """Return c at the point x_<k and fill `h`, the polynomial in t that is left there.
+def _prepare(x, i, low, high, terms, pairs, coefficients, powers, extended, clipped, h):
+    """Return c at x_<k of row i and fill `h`, the polynomial in t that is left there.
 
     `extended` and `clipped` get the products of Legendre polynomials, continued linearly and constantly.
     """
     degree = powers.shape[2] - 1
-    for j in range(len(x)):
-        s = (2.0 * x[j] - low[j] - high[j]) / (high[j] - low[j])
+    for j in range(len(low) - 1):
+        s = (2.0 * x[i, j] - low[j] - high[j]) / (high[j] - low[j])
         u = min(max(s, -1.0), 1.0)
         powers[0, j, 0], powers[0, j, 1] = 1.0, u
         for m in range(1, degree):
             powers[0, j, m + 1] = ((2 * m + 1) * u * powers[0, j, m] - m * powers[0, j, m - 1]) / (m + 1)
-        powers[1, j] = powers[0, j]
+        for m in range(degree + 1):
+            powers[1, j, m] = powers[0, j, m]
         powers[1, j, 1] = s
         if degree >= 2:
             powers[1, j, 2] += 3.0 * (s - u) * u
     extended[0] = clipped[0] = 1.0
     c = coefficients[0]
-    for i in range(1, len(terms)):
-        parent, j, m = terms[i]
-        clipped[i] = clipped[parent] * powers[0, j, m]
-        extended[i] = extended[parent] * powers[1, j, m]
-        c += coefficients[i] * extended[i]
-    h[:] = 0.0
+    for e in range(1, len(terms)):
+        parent, j, m = terms[e, 0], terms[e, 1], terms[e, 2]
+        clipped[e] = clipped[parent] * powers[0, j, m]
+        extended[e] = extended[parent] * powers[1, j, m]
+        c += coefficients[e] * extended[e]
+    for m in range(degree):
+        h[m] = 0.0
     for e in range(len(pairs)):
         h[pairs[e, 1]] += coefficients[len(terms) + e] * clipped[pairs[e, 0]]
     return c
@@ -141,38 +167,44 @@ def _prepare(x, low, high, terms, pairs, coefficients, powers, extended, clipped
 @jit
 def _evaluate(start, stop, x, low, high, terms, pairs, table, base, coefficients, out, gradient):
     """Fill out[:, i] = (f, its derivative in the last variable) and, unless it is empty, their gradients."""
-    size, degree, here = len(low), table.shape[1], len(terms)
+    size, (degree, knots), here = len(low), table.shape, len(terms)
     powers, extended, clipped = np.empty((2, size - 1, degree + 1)), np.empty(here), np.empty(here)
     h, in_value, in_slope = np.empty(degree), np.empty(degree), np.empty(degree)
+    height, small, weight = np.empty(knots), np.empty(knots), np.empty(knots)
     for i in range(start, stop):
-        c = _prepare(x[i, : size - 1], low, high, terms, pairs, coefficients, powers, extended, clipped, h)
+        c = _prepare(x, i, low, high, terms, pairs, coefficients, powers, extended, clipped, h)
         way, sign = abs(x[i, size - 1]), (1 if x[i, size - 1] > 0 else -1)
-        room = len(table) - 1 - base if sign > 0 else base
+        room = knots - 1 - base if sign > 0 else base
         whole = int(min(way / _STEP, room))
         rest = way - _STEP * whole
-        j, area = base, 0.0
-        in_value[:] = 0.0
-        s, bend = _slope(table[j], h)
-        for _ in range(whole):
-            ahead, bend_ahead = _slope(table[j + sign], h)
-            area += 0.5 * _STEP * (s + ahead)
-            for m in range(degree):
-                in_value[m] += 0.5 * _STEP * (bend * table[j, m] + bend_ahead * table[j + sign, m])
-            j, s, bend = j + sign, ahead, bend_ahead
-        share, ahead, bend_ahead, last = 0.0, s, bend, j
-        if whole < room:
-            share, last = rest / _STEP, j + sign
-            ahead, bend_ahead = _slope(table[last], h)
-        out[0, i] = c + sign * (area + rest * (s + 0.5 * share * (ahead - s)))
-        out[1, i] = s + share * (ahead - s)
+        end = base + sign * whole  # the last knot passed; the next, unless there is none, comes after `rest`
+        ahead = end + sign if whole < room else end
+        share = rest / _STEP if whole < room else 0.0
+        first, stop = (base, ahead + 1) if sign > 0 else (ahead, base + 1)
+        _heights(h, table, first, stop, height, small)
+        s, s_ahead = _softplus(height[end], small[end]), _softplus(height[ahead], small[ahead])
+        area = rest * (s + 0.5 * share * (s_ahead - s)) + _FLOOR * way
+        if whole > 0:
+            passed = (base, end + 1) if sign > 0 else (end, base + 1)
+            ends = _softplus(height[base], small[base]) + s
+            area += _STEP * (_sum_of_softplus(passed[0], passed[1], height, small) - 0.5 * ends)
+        out[0, i] = c + sign * area
+        out[1, i] = s + share * (s_ahead - s) + _FLOOR
         if gradient.shape[1] == 0:
             continue
+        for j in range(first, stop):  # the derivative of log(1 + exp(h)), and its weight in the integral
+            small[j] = (1.0 if height[j] > 0 else small[j]) / (1.0 + small[j])
+            weight[j] = sign * _STEP * small[j]
+        weight[ahead] = 0.0
+        weight[base] *= 0.5
+        weight[end] = sign * small[end] * ((0.5 * _STEP if whole > 0 else 0.0) + rest * (1.0 - 0.5 * share))
+        weight[ahead] += sign * small[ahead] * rest * 0.5 * share
         for m in range(degree):
-            here_m, ahead_m = bend * table[j, m], bend_ahead * table[last, m]
-            in_value[m] = sign * (in_value[m] + rest * (here_m + 0.5 * share * (ahead_m - here_m)))
-            in_slope[m] = here_m + share * (ahead_m - here_m)
-        gradient[0, i, :here] = extended
-        gradient[1, i, :here] = 0.0
+            in_value[m] = _weighted_sum(first, stop, weight, table, m)
+            in_slope[m] = (1 - share) * small[end] * table[m, end] + share * small[ahead] * table[m, ahead]
+        for e in range(here):
+            gradient[0, i, e] = extended[e]
+            gradient[1, i, e] = 0.0
         for e in range(len(pairs)):
             gradient[0, i, here + e] = clipped[pairs[e, 0]] * in_value[pairs[e, 1]]
             gradient[1, i, here + e] = clipped[pairs[e, 0]] * in_slope[pairs[e, 1]]
@@ -181,20 +213,19 @@ def _evaluate(start, stop, x, low, high, terms, pairs, table, base, coefficients
 @jit
 def _solve(start, stop, x, value, low, high, terms, pairs, table, base, coefficients, out):
     """Walk from knot to knot until f passes the value; between two knots f is a parabola."""
-    size, degree, here = len(low), table.shape[1], len(terms)
+    size, (degree, knots), here = len(low), table.shape, len(terms)
     powers, extended, clipped = np.empty((2, size - 1, degree + 1)), np.empty(here), np.empty(here)
-    h = np.empty(degree)
+    h, height, small = np.empty(degree), np.empty(knots), np.empty(knots)
     for i in range(start, stop):
-        gap = value[i] - _prepare(
-            x[i, : size - 1], low, high, terms, pairs, coefficients, powers, extended, clipped, h
-        )
+        c = _prepare(x, i, low, high, terms, pairs, coefficients, powers, extended, clipped, h)
+        gap = value[i] - c
         sign, rest = (1 if gap > 0 else -1), abs(gap)
-        room = len(table) - 1 - base if sign > 0 else base
+        room = knots - 1 - base if sign > 0 else base
+        _heights(h, table, 0, knots, height, small)
         j = base
-        s, _ = _slope(table[j], h)
-        ahead = s
+        s = ahead = _FLOOR + _softplus(height[j], small[j])
         for _ in range(room):
-            ahead, _ = _slope(table[j + sign], h)
+            ahead = _FLOOR + _softplus(height[j + sign], small[j + sign])
             if rest <= 0.5 * _STEP * (s + ahead):
                 break
             rest -= 0.5 * _STEP * (s + ahead)

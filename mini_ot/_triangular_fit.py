@@ -9,7 +9,7 @@ from ._monotone import Component
 _RIDGE = 0.01  # of the coefficients of h but the constant, in units of one sample
 _STEPS = 100  # usually 5 to 20 suffice
 _UNBOUNDED = -15.0  # mean loss that no density of finite height comes near
-_PATIENCE = 3  # degrees without a clear gain: on symmetric data every other one is in vain
+_PATIENCE = 4  # degrees without a clear gain: on symmetric data every other one is in vain
 _PER_COEFFICIENT = 10  # samples that the search asks for
 
 
@@ -47,7 +47,7 @@ def _clearly_positive(gains):
 
 
 def summed(records, found, units):
-    """Sum the components' likelihoods degree by degree; one that has stopped counts with the degree chosen."""
+    """Sum the components' likelihoods degree by degree; one that has stopped counts as chosen."""
     history = {"degree": [], "training": [], "held_out": []}
     last = [[row for row in r if row[0] == part.degree] for r, (part, _) in zip(records, found, strict=True)]
     for i in range(max(map(len, records)) if all(last) else 0):
