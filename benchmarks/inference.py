@@ -214,9 +214,7 @@ def compare(p: Problem) -> None:
 
 if __name__ == "__main__":
     print(f"mini_ot {mo.__version__}, numpy {np.__version__}, Python {platform.python_version()}")
-    print(
-        "Metropolis in the last columns: what it needs for the error of the map, or one of 0.1 %, warm-up aside"
-    )
+    print("Metropolis, last columns: what it needs for the error of the map, or for 0.1 %, warm-up aside")
     mo.inference_map(mo.Banana().log_density, 2, degree=2, rng=0)  # compile
     for make in (linear_model, banana, oxygen):
         compare(make())

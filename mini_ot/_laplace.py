@@ -75,7 +75,7 @@ class Descent:
     A value of infinity is a place not to step to.  No step is longer than `growth` times the one before.
     """
 
-    def __init__(self, function, at, growth=1.0):
+    def __init__(self, function, at, growth):
         self.function, self.at, self.pairs, self.stopped = function, at, [], ""
         self.longest, self.growth = _FIRST, growth
         self.value, self.gradient = function(at)
@@ -164,11 +164,11 @@ def _fit_axes(frame, top=True):
     goal = 0.5 + 1e-8 * abs(here)  # far from the mode, changes must be seen above the rounding
     for _ in range(60):
         there = frame.values(np.r_[np.diag(width), -np.diag(width)]).reshape(2, d).max(axis=0)
-        change = np.maximum(np.abs(there - here), 1e-300)
-        if (abs(np.log(change / goal)) < 2).all() and not (top and (there > here).any()):
+        share = np.clip(np.abs(there - here) / goal, 1e-30, 1e30)
+        if (abs(np.log(share)) < 2).all() and not (top and (there > here).any()):
             frame.matrix = frame.matrix * width
             return
-        width *= np.clip(np.sqrt(goal / change), 1 / factor, factor)
+        width *= np.clip(share**-0.5, 1 / factor, factor)
         factor **= 0.97  # against cycles
     raise ValueError(
         f"log_density must rise to a mode and fall beyond it, got changes {(there - here).tolist()} from "

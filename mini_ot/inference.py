@@ -50,7 +50,7 @@ class InferenceMap(Composition):
             self.log_evidence = float(top + np.log(weights.mean()))
             self.effective_samples = min(1.0, float(weights.mean() ** 2 / (weights**2).mean()))
         self.lower_bound = float(log_weights.mean())
-        self.variance_diagnostic = float(log_weights.var()) if np.isfinite(self.lower_bound) else np.inf
+        self.variance_diagnostic = np.inf if self.lower_bound == -np.inf else float(log_weights.var())
 
     def sample(self, n: int, rng=None) -> np.ndarray:
         """Draw `n` independent points T(z), shape (n, d)."""
@@ -270,7 +270,7 @@ def inference_map(
         frame.matrix = frame.matrix / 2
     frame.check_score(z[:20])
     fit = _Objective(frame, z, _balanced(z, degree), degree)
-    descent = Descent(fit, np.zeros(fit.size))
+    descent = Descent(fit, np.zeros(fit.size), growth=1.1)
     if descent.value == np.inf:
         raise ValueError(
             f"log_density must be finite round the start, got -inf near {frame.shift.tolist()}: "
