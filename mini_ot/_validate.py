@@ -59,6 +59,16 @@ def positive(value, name: str) -> float:
     return float(value)
 
 
+def share(value, name: str) -> float:
+    """Check a number from 0 to below 1."""
+    wanted = f"{name} must be a number from 0 to below 1, got {_describe(value)}"
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise TypeError(wanted)
+    if not 0 <= value < 1:
+        raise ValueError(wanted)
+    return float(value)
+
+
 def count(value, name: str, *, at_least: int = 1) -> int:
     """Check a whole number of at least `at_least`."""
     if isinstance(value, bool) or not isinstance(value, Integral):

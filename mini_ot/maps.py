@@ -231,6 +231,22 @@ def affine_map(x, y=None) -> AffineMap:
     return AffineMap(matrix, mean_y - matrix @ mean_x)
 
 
+def whitening(x) -> AffineMap:
+    """Return a map that gives samples `x` mean zero and covariance the identity, whatever their units.
+
+    Columns are divided by their standard deviations first, so that only their correlation must be regular.
+    """
+    x = samples(x, "x", at_least=2).astype(np.float64)
+    size = np.abs(x).max(axis=0)
+    size[size == 0] = 1.0
+    relative = (x / size).std(axis=0)  # of numbers up to one, whose squares do not overflow
+    if not (relative > 1e-12).all():
+        raise ValueError(f"x must vary in every column, got a constant column {relative.argmin()}")
+    spread = size * relative
+    white = affine_map(x / spread)
+    return AffineMap(white.matrix / spread, white.shift)
+
+
 def pullback_log_density(T: Map, log_density: Callable, x) -> np.ndarray:
     """Return the log density at `x` of the law that `T` takes to the given one.
 
