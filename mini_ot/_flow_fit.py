@@ -5,7 +5,7 @@ import warnings
 import numpy as np
 
 from . import _progress
-from ._layers import PLANAR, RADIAL, adam, backward, forward, likelihood_step, row_length
+from ._layers import PLANAR, RADIAL, adam, backward, forward, row_length
 from ._validate import count, generator, positive, samples
 from .maps import affine_map
 
@@ -65,11 +65,6 @@ class Flow:
         """Take a step of Adam, given the loss's gradient `g` at the images of the batch that was pushed."""
         backward(self.kind, self.theta, x, *self.room[:2], g, self.grad)
         adam(self.theta, self.grad, self.mean, self.square, step, rate)
-
-    def raise_likelihood(self, x, step, rate):
-        """Take a step of Adam on a batch of samples; return its mean log-likelihood before."""
-        work = (*self.room, np.empty_like(x), self.grad, self.mean, self.square)
-        return likelihood_step(self.kind, self.theta, x, *work, step, rate)
 
     def log_likelihood(self, x):
         """Return the mean log-likelihood of samples (d, n) under the standard normal pulled back."""
@@ -174,7 +169,8 @@ def fit_samples(layer, x, layers, rng, steps, batch, learning_rate, held_out, pr
 
     def step(k):
         points = np.take(train, rng.integers(train.shape[1], size=batch), axis=1)
-        flow.raise_likelihood(points, k, learning_rate * (1 - (k - 1) / steps))
+        images, _ = flow.push(points)
+        flow.descend(points, images / batch, k, learning_rate * (1 - (k - 1) / steps))
 
     stopped = watched(flow, steps, judge, step, progress)
     if test is not None:

@@ -205,21 +205,6 @@ def adam(theta, grad, mean, square, step, rate):
 
 
 @jit
-def likelihood_step(kind, theta, x, path, extra, log_det, g, grad, mean, square, step, rate):
-    """Raise the mean log-likelihood of the batch `x` under the standard normal; return it."""
-    forward(kind, theta, x, path, extra, log_det)
-    n = x.shape[1]
-    total = log_det.sum()
-    for j in range(len(x)):
-        for i in range(n):
-            g[j, i] = path[-1, j, i] / n
-            total -= 0.5 * path[-1, j, i] ** 2
-    backward(kind, theta, x, path, extra, g, grad)
-    adam(theta, grad, mean, square, step, rate)
-    return total / n - 0.5 * len(x) * np.log(2 * np.pi)
-
-
-@jit
 def solve_planar(right, s):
     """Solve a + (s - 1) tanh(a) = right for each number, in place.
 

@@ -249,6 +249,8 @@ def variational_flow(
     Notes
     -----
     The divergence is the reverse one, KL(flow, pi): a flow that misses a mode pays little for it.
+    There are local optima, most of all with few layers: run several seeds and keep the largest bound.
+    The start is N(0, I) and parameters move by about `learning_rate` a step: scale pi to about that size.
 
     Examples
     --------
