@@ -1,14 +1,13 @@
 """The coefficients of one component of a triangular map, and its degree, by likelihood."""
 
-import warnings
-
 import numpy as np
 
 from ._monotone import Component
+from .maps import affine_map
 
-_RIDGE = 0.01  # of the coefficients of h but the constant, in units of one sample
+_PRIOR_POINTS = 200
+_PRIOR_SHARE, _PRIOR_SAMPLES = 1e-3, 5.0  # their weight: this share, or as much as so many samples
 _STEPS = 100  # usually 5 to 20 suffice
-_UNBOUNDED = -15.0  # mean loss that no density of finite height comes near
 _PATIENCE = 4  # degrees without a clear gain: on symmetric data every other one is in vain
 _PER_COEFFICIENT = 10  # samples that the search asks for
 
@@ -32,9 +31,6 @@ def climb(found, k, box, tried, u, train, test, record, bar):
         bar.update()
         if best is None or _clearly_positive(on_test - best):
             found[k], best = (component, coefficients), on_test
-        if ended.startswith("diverged"):
-            warnings.warn(f"component {component.size} {ended}", RuntimeWarning, stacklevel=4)
-            return ended
         if degree - found[k][0].degree >= _PATIENCE:
             reason = f"held-out likelihood has not risen for {_PATIENCE} degrees"
             break
@@ -43,7 +39,7 @@ def climb(found, k, box, tried, u, train, test, record, bar):
 
 
 def _clearly_positive(gains):
-    return gains.mean() > gains.std() / np.sqrt(len(gains))
+    return gains.mean() > 2 * gains.std() / np.sqrt(len(gains))
 
 
 def summed(records, found, units):
@@ -67,23 +63,24 @@ def maximise_likelihood(component, x, coefficients, tolerance: float) -> str:
     """Maximise the mean log-likelihood by damped Gauss-Newton steps, in place; return why they ended.
 
     The matrix is that of f and log f' made linear in the coefficients, which at the true law is the Hessian.
+    Points of the Gaussian with the moments of `x` count a little, as a prior: f cannot run away where there
+    are no samples, and for degree 1 nothing changes.
     """
-    ridge = np.zeros(component.count)
-    ridge[len(component.terms) + 1 :] = _RIDGE / len(x)
-    damping, loss = 1e-3, _loss(component, x, coefficients, ridge)
-    for step in range(_STEPS):
-        gradient, matrix = _quadratic_model(component, x, coefficients, ridge)
+    normal = np.random.default_rng(0).standard_normal((_PRIOR_POINTS, x.shape[1]))
+    share = min(_PRIOR_SHARE, _PRIOR_SAMPLES / len(x))
+    parts = [(x, (1 - share) / len(x)), (affine_map(normal, x)(normal), share / _PRIOR_POINTS)]
+    damping, loss = 1e-3, _loss(component, parts, coefficients)
+    for _ in range(_STEPS):
+        gradient, matrix = _quadratic_model(component, parts, coefficients)
         diagonal = np.diag(matrix.diagonal() + 1e-12)
         while damping < 1e8:
             trial = coefficients - np.linalg.solve(matrix + damping * diagonal, gradient)
-            new = _loss(component, x, trial, ridge)
+            new = _loss(component, parts, trial)
             if new < loss:
                 break
             damping *= 8
         else:
             return "converged to rounding"
-        if new < _UNBOUNDED:
-            return f"diverged at step {step + 1}: the likelihood has no bound, as on samples of a curve"
         fall, loss, damping = loss - new, new, max(damping / 8, 1e-9)
         coefficients[:] = trial
         if fall < tolerance:
@@ -91,19 +88,20 @@ def maximise_likelihood(component, x, coefficients, tolerance: float) -> str:
     return f"all {_STEPS} steps done"
 
 
-def _loss(component, x, coefficients, ridge):
+def _loss(component, parts, coefficients):
     with np.errstate(over="ignore"):  # then the step is refused
-        return -log_likelihoods(component, x, coefficients).mean() + 0.5 * ridge @ coefficients**2
+        return -sum(weight * log_likelihoods(component, x, coefficients).sum() for x, weight in parts)
 
 
-def _quadratic_model(component, x, coefficients, ridge):
+def _quadratic_model(component, parts, coefficients):
     """Return gradient and Gauss-Newton matrix of the loss, summed over blocks that fit the cache."""
     gradient, matrix = np.zeros(component.count), np.zeros((component.count, component.count))
     rows = max(256, 100_000 // component.count)
-    for i in range(0, len(x), rows):
-        (value, slope), jacobian = component.gradients(x[i : i + rows], coefficients)
-        jacobian[1] /= slope[:, None]
-        gradient += value @ jacobian[0] - jacobian[1].sum(axis=0)
-        flat = jacobian.reshape(-1, component.count)
-        matrix += flat.T @ flat
-    return gradient / len(x) + ridge * coefficients, matrix / len(x) + np.diag(ridge)
+    for x, weight in parts:
+        for i in range(0, len(x), rows):
+            (value, slope), jacobian = component.gradients(x[i : i + rows], coefficients)
+            jacobian[1] /= slope[:, None]
+            gradient += weight * (value @ jacobian[0] - jacobian[1].sum(axis=0))
+            flat = jacobian.reshape(-1, component.count)
+            matrix += weight * (flat.T @ flat)
+    return gradient, matrix

@@ -78,7 +78,7 @@ def triangular_map(
         Samples; the order of the columns matters.
     degree : int or "auto"
         Degree p >= 1 of all components.  "auto" tries 1, 2, 3, ... (12 at most), for each component on its
-        own, until its held-out likelihood has not risen by more than one standard error for three degrees.
+        own, until its held-out likelihood has not risen by two standard errors for four degrees.
     held_out : float
         Share of the samples, in (0, 1), on which degrees are judged; in the end all samples are fitted.
     rng : int, numpy.random.Generator or None
@@ -100,8 +100,6 @@ def triangular_map(
 
     Warns
     -----
-    RuntimeWarning
-        If the likelihood grows without bound, as on samples of a curve: the last good map is returned.
     UserWarning
         If interrupted (Ctrl+C): the map so far is returned.
 
@@ -109,7 +107,8 @@ def triangular_map(
     -----
     The slope g(h) is taken at knots a tenth of a standard deviation apart and is linear between them, so that
     integral, log-determinant and inverse are exact; outside the range of the samples the map is linear.
-    The likelihood is not concave in the coefficients: the maximum found is a local one.
+    Points of the Gaussian with the samples' moments count a thousandth, as a prior, so that the likelihood is
+    bounded even on samples of a curve; it is not concave, and the maximum found is a local one.
 
     Examples
     --------
