@@ -235,10 +235,10 @@ def inference_map(
     Warns
     -----
     RuntimeWarning
-        If the descent diverges or finds no way down: the last good map is returned.
+        If the descent diverges, finds no way down or needs more steps: the last good map is returned.
     UserWarning
-        If interrupted (Ctrl+C): the map so far is returned, its diagnostics NaN.  If the fit is much better
-        on the reference points than on fresh ones.
+        If the descent is interrupted (Ctrl+C): the map so far is returned, its diagnostics NaN.  If the fit is
+        much better on the reference points than on fresh ones.
 
     Notes
     -----
