@@ -237,8 +237,8 @@ def inference_map(
     RuntimeWarning
         If the descent diverges, finds no way down or needs more steps: the last good map is returned.
     UserWarning
-        If the descent is interrupted (Ctrl+C): the map so far is returned, its diagnostics NaN.  If the fit is
-        much better on the reference points than on fresh ones.
+        If the descent is interrupted (Ctrl+C): the map so far is returned, its diagnostics NaN.
+        If the map fits its reference points much better than fresh ones.
 
     Notes
     -----
