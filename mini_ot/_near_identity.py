@@ -1,4 +1,4 @@
-"""How much likelihood a small move of the points would gain, for many candidate moves: compiled.
+"""Small moves of points: how much likelihood each would gain, and which of many would gain most.
 
 Points z (d, n) have mean zero and covariance I.  A move z + beta v(z) + A z + b, with symmetric A, changes
 their mean log-likelihood under N(0, I) to second order by beta G - beta^2 H / 2, once A and b are the best
@@ -17,7 +17,9 @@ import numpy as np
 from ._jit import jit, wide_vectors
 from .maps import Map
 
-WIDEST = 3.0  # largest radius, as the rule for it explodes for far centres
+_LARGEST = 0.8  # share of the strength at which a move would fold the space
+_ROUNDS = 3  # of a search near the best move so far
+_WIDEST = 3.0  # largest radius, as the rule for it explodes for far centres
 
 
 @jit(fastmath=True)
@@ -93,7 +95,7 @@ def ball_radius(centres, share):
     d = centres.shape[1]
     unit_ball = np.exp(d / 2 * np.log(np.pi) - lgamma(d / 2 + 1))
     grown = np.exp(np.minimum((centres**2).sum(axis=1) / (2 * d), 50.0))
-    return np.minimum(WIDEST, np.sqrt(2 * np.pi) * (share / unit_ball) ** (1 / d) * grown)
+    return np.minimum(_WIDEST, np.sqrt(2 * np.pi) * (share / unit_ball) ** (1 / d) * grown)
 
 
 def newton_strength(scores, low, high):
@@ -101,6 +103,56 @@ def newton_strength(scores, low, high):
     first, second = scores[..., 0], np.maximum(scores[..., 1], 1e-12)
     beta = np.clip(first / second, low, high)
     return beta, beta * first - beta**2 * second / 2
+
+
+def best_push(z, rng, neighbours, candidates, affine):
+    """Return centre, alpha and beta of the radial map of largest gain among some, for z of shape (n, d)."""
+    (n, d), zt = z.shape, np.ascontiguousarray(z.T)
+    normal, own = rng.standard_normal((candidates, d)), z[rng.integers(n, size=candidates)]
+    centres = np.where(rng.random((candidates, 1)) < 0.5, own, normal)
+    share = neighbours / n * max(1.0, n / (5 * neighbours)) ** np.linspace(0, 1, candidates)
+    alphas = ball_radius(centres, share)
+    for rounds_left in range(_ROUNDS if candidates > 1 else 0, -1, -1):
+        scores = radial_scores(zt, centres, alphas, affine)
+        betas, gains = newton_strength(scores, -_LARGEST * alphas, 2 * alphas)
+        k = gains.argmax()
+        centre, alpha, beta = centres[k], alphas[k], betas[k]
+        if rounds_left:
+            near = centre + 0.5 * alpha * rng.standard_normal((candidates, d))
+            centres = np.vstack([centre, near])
+            alphas = alpha * np.exp(np.append(0.0, 0.4 * rng.standard_normal(candidates)))
+            alphas = np.clip(alphas, ball_radius(centres, neighbours / n), _WIDEST)
+    return centre, alpha, beta
+
+
+def best_kinks(z, rng, candidates, affine):
+    """Return rotation, centres, widths and gammas of the kinks of largest gain among some, for z (n, d)."""
+    best = _kinks_in_frame(z, rng, rng.standard_normal((z.shape[1],) * 2), None, candidates, affine)
+    for k in range(1, 2 * candidates if candidates > 1 else 1):
+        noise, near = rng.standard_normal(best[1][0].shape), best[1] if k >= candidates else None
+        frame = near[0] + 0.15 * noise if near else noise
+        best = max(best, _kinks_in_frame(z, rng, frame, near, candidates, affine), key=lambda found: found[0])
+    return best[1]
+
+
+def _kinks_in_frame(z, rng, frame, near, candidates, affine):
+    """Return the largest gain among a few kinks on each axis of a frame, the rotation and these kinks."""
+    n, d = z.shape
+    q, r = np.linalg.qr(frame)
+    rotation = q * np.sign(np.diag(r))  # the one near the frame
+    u, shape = np.ascontiguousarray(rotation @ z.T), (d, 8 if candidates > 1 else 1)
+    noise = rng.standard_normal(shape)
+    if near:
+        _, centre, width, _ = near
+        centres = centre[:, None] + 0.5 * width[:, None] * noise
+        widths = np.minimum(_WIDEST, width[:, None] * np.exp(0.4 * rng.standard_normal(shape)))
+    else:
+        own = np.take_along_axis(u, rng.integers(n, size=shape), axis=1)
+        centres = np.where(rng.random(shape) < 0.5, own, noise)
+        widths = ball_radius(centres.reshape(-1, 1), 0.01 * 50 ** rng.random(centres.size)).reshape(shape)
+    gammas, gains = newton_strength(kink_scores(u, centres, widths, affine), -_LARGEST, _LARGEST)
+    at = np.arange(d), gains.argmax(axis=1)
+    return gains[at].sum(), (rotation, centres[at], widths[at], gammas[at])
 
 
 class KinkMap(Map):

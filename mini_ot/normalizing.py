@@ -9,12 +9,11 @@ from numbers import Real
 
 import numpy as np
 
-from ._near_identity import KinkMap, ball_radius, kink_scores, newton_strength, radial_scores
+from ._near_identity import KinkMap, best_kinks, best_push
 from ._progress import progress as bar
 from ._validate import count, generator, positive, samples
 from .maps import AffineMap, Composition, Map, affine_map
 
-_LARGEST = 0.8  # share of the strength at which an elementary map would fold
 _SHORTEST = 2.0**-6  # share of a step below which it is given up
 _IDLE = 20  # proposals in a row that raise nothing, after which a flow has converged
 
@@ -53,7 +52,9 @@ class RadialMap(Map):
     """
 
     def __init__(self, centre, alpha, beta):
-        self.centre = samples(np.atleast_2d(centre), "centre").astype(np.float64)[0]
+        if np.ndim(centre) != 1:
+            raise ValueError(f"centre must be a vector of shape (d,), got shape {np.shape(centre)}")
+        self.centre = samples(centre, "centre").astype(np.float64)[:, 0]
         super().__init__(len(self.centre))
         self.alpha = positive(alpha, "alpha")
         if isinstance(beta, bool) or not isinstance(beta, Real):
@@ -87,9 +88,9 @@ def normalizing_flow(
     x,
     *,
     rng=None,
-    steps: int = 400,
+    steps: int = 600,
     neighbours: int = 50,
-    candidates: int = 64,
+    candidates: int = 16,
     whiten: bool = True,
     held_out: float = 0.2,
     patience: int = 200,
@@ -107,7 +108,7 @@ def normalizing_flow(
     neighbours : int
         Samples within the narrowest radius: fewer fit finer.
     candidates : int
-        Centres and radii that are tried in each step.
+        Centres and radii that are tried at random in each step, and then three times near the best so far.
     whiten : bool
         Make mean and covariance right again after each step, not only at the start.
     held_out : float
@@ -140,9 +141,9 @@ def normalizing_flow(
     -----
     The paper's: centres half from the moved samples, half from N(0, I); a radius round each that holds a
     given number of samples; the strength beta by Newton's method at 0.
-    Ours: `candidates` centres, of which the one with the largest gain by the quadratic model is taken, with
-    radii for `neighbours` to n / 5 samples; an affine map after each, whose effect the model foresees; a
-    step is halved until the training likelihood, computed anew, has not fallen.
+    Ours: of many centres, with radii for `neighbours` to n / 5 samples, the one of largest gain by the
+    quadratic model; the affine map after each step, whose effect the model foresees; steps that are halved
+    until the training likelihood, computed anew, does not fall.
     ``candidates=1, whiten=False`` is close to the paper.
 
     Examples
@@ -156,19 +157,12 @@ def normalizing_flow(
     ----------
     Tabak and Turner (2013).
     """
+    neighbours, candidates = count(neighbours, "neighbours"), count(candidates, "candidates")
 
     def propose(z, rng):
-        n, d = z.shape
-        normal = rng.standard_normal((candidates, d))
-        centres = np.where(rng.random((candidates, 1)) < 0.5, z[rng.integers(n, size=candidates)], normal)
-        share = neighbours / n * max(1.0, n / (5 * neighbours)) ** np.linspace(0, 1, candidates)
-        alphas = ball_radius(centres, share)
-        scores = radial_scores(np.ascontiguousarray(z.T), centres, alphas, whiten)
-        betas, gains = newton_strength(scores, -_LARGEST * alphas, 2 * alphas)
-        k = gains.argmax()
-        return lambda share: RadialMap(centres[k], alphas[k], share * betas[k])
+        centre, alpha, beta = best_push(z, rng, neighbours, candidates, whiten)
+        return lambda share: RadialMap(centre, alpha, share * beta)
 
-    neighbours, candidates = count(neighbours, "neighbours"), count(candidates, "candidates")
     return _flow(x, propose, neighbours, rng, steps, whiten, held_out, patience, progress)
 
 
@@ -176,7 +170,7 @@ def dual_ascent_flow(
     x,
     *,
     rng=None,
-    steps: int = 200,
+    steps: int = 400,
     candidates: int = 8,
     whiten: bool = True,
     held_out: float = 0.2,
@@ -190,7 +184,7 @@ def dual_ascent_flow(
     x, rng, steps, whiten, held_out, patience, progress
         As in :func:`mini_ot.normalizing_flow`, which says what is returned, raised and warned of, too.
     candidates : int
-        Frames that are tried in each step, and kinks on each of their axes.
+        Frames that are tried at random in each step, and then near the best so far.
 
     Returns
     -------
@@ -200,34 +194,20 @@ def dual_ascent_flow(
     -----
     The paper's: a random rotation, and on each axis a smooth kink
     ``(1 - sigma) u + phi + gamma (w^2 + (u - c)^2)^(1/2)``, fitted by ascent of the likelihood.
-    Ours: the best of several random rotations and kinks by the quadratic model's gain; gamma by Newton's
-    method, with sigma and phi left to the affine map after each step; halving as in the other flow.
+    Ours: of several rotations, and kinks on their axes, the best by the quadratic model's gain; gamma by
+    Newton's method, with sigma and phi left to the affine map after each step; halving as in the other flow.
+    ``candidates=1`` leaves rotation and kinks to chance, as in the paper.
 
     References
     ----------
     Tabak and Vanden-Eijnden (2010).
     """
+    candidates = count(candidates, "candidates")
 
     def propose(z, rng):
-        n, d = z.shape
-        best = -np.inf
-        for _ in range(candidates):
-            rotation = np.linalg.qr(rng.standard_normal((d, d)))[0]
-            u = np.ascontiguousarray((z @ rotation.T).T)
-            shape = (d, candidates)
-            normal = rng.standard_normal(shape)
-            own = np.take_along_axis(u, rng.integers(n, size=shape), axis=1)
-            centres = np.where(rng.random(shape) < 0.5, own, normal)
-            share = 0.01 * 50 ** rng.random(shape)
-            widths = ball_radius(centres.reshape(-1, 1), share.ravel()).reshape(shape)
-            gammas, gains = newton_strength(kink_scores(u, centres, widths, whiten), -_LARGEST, _LARGEST)
-            if gains.max(axis=1).sum() > best:
-                best = gains.max(axis=1).sum()
-                at = (np.arange(d), gains.argmax(axis=1))
-                chosen = rotation, centres[at], widths[at], gammas[at]
-        return lambda share: KinkMap(*chosen[:3], share * chosen[3])
+        rotation, centre, width, gamma = best_kinks(z, rng, candidates, whiten)
+        return lambda share: KinkMap(rotation, centre, width, share * gamma)
 
-    candidates = count(candidates, "candidates")
     return _flow(x, propose, 2, rng, steps, whiten, held_out, patience, progress)
 
 
@@ -235,8 +215,8 @@ def _flow(x, propose, at_least, rng, steps, whiten, held_out, patience, show):
     """Add elementary maps, and affine ones between them, as long as the likelihood rises."""
     x, rng = samples(x, "x", at_least=max(2, at_least)).astype(np.float64), generator(rng)
     steps, patience = count(steps, "steps"), count(patience, "patience")
-    if not 0 <= held_out < 1:
-        raise ValueError(f"held_out must be a share from 0 to below 1, got {held_out}")
+    if not (isinstance(held_out, Real) and 0 <= held_out < 1):
+        raise ValueError(f"held_out must be a share from 0 to below 1, got {held_out!r}")
     x = x[rng.permutation(len(x))]
     cut = max(1, int(held_out * len(x))) if held_out else 0
     maps, test, z = [_whitening(x[cut:])], x[:cut], x[cut:]
