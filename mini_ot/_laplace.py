@@ -146,10 +146,10 @@ def laplace(frame) -> None:
         slopes = frame.slopes(np.r_[h * np.eye(d), -h * np.eye(d), np.zeros((1, d))])
         bend = (slopes[d:-1] - slopes[:d]) / (4 * h)
         value, axes = np.linalg.eigh(bend + bend.T) if np.isfinite(bend).all() else (np.zeros(d), np.eye(d))
-        if value[0] > 1e-3 * value[-1]:
+        if value[0] > 0.05 and bend.diagonal().max() < 2:  # half the bend; a normal's is 0.2 to 1.4 here
             step = axes @ (axes.T @ slopes[-1] / value)
             frame.move(step * (np.abs(step).max() < 0.1), axes / np.sqrt(value))
-        else:  # a flat top, or a long ridge: measure along the main directions
+        else:  # a flat top, a kink or a long ridge: measure along the main directions
             frame.move(np.zeros(d), axes)
             _fit_axes(frame)
     frame.matrix = np.linalg.cholesky(frame.matrix @ frame.matrix.T)
@@ -166,7 +166,7 @@ def _fit_axes(frame, top=True):
     for _ in range(60):
         there = frame.values(np.r_[np.diag(width), -np.diag(width)]).reshape(2, d).max(axis=0)
         share = np.clip(np.abs(there - here) / goal, 1e-30, 1e30)
-        if (abs(np.log(share)) < 2).all() and not (top and (there > here).any()):
+        if (abs(np.log(share)) < 1).all() and not (top and (there > here).any()):
             frame.matrix = frame.matrix * width
             return
         width *= np.clip(share**-0.5, 1 / factor, factor)

@@ -200,6 +200,20 @@ def test_mode_and_curvature_of_a_normal(mean, cov, constant):
     assert np.allclose(np.linalg.solve(frame.matrix, frame.shift - mean), 0, atol=1e-3)
 
 
+def test_flat_tops_are_measured_by_how_far_they_reach():
+    for log_density in (lambda x: -(x**4).sum(axis=1), lambda x: -np.abs(x).sum(axis=1), wave):
+        frame = Frame(log_density, None, 2)
+        laplace(frame)
+        assert np.abs(frame.shift).max() < 0.1
+        falls = frame.values(np.zeros((1, 2))) - frame.values(2 * np.eye(2))
+        assert (falls > 0.1).all()
+        assert (falls < 100).all()
+
+
+def wave(x):
+    return -0.5 * ((x[:, 1] - np.sin(0.5 * np.pi * x[:, 0])) / 0.4) ** 2 - (x[:, 0] / 4) ** 8
+
+
 BAD_TOPS = {
     "flat": lambda x: np.zeros(len(x)),
     "flat in one direction": lambda x: -(x[:, 0] ** 2),
@@ -277,14 +291,14 @@ def test_wrong_shapes(wrong):
     [
         (lambda x: x[:, 0], "score must return real numbers of shape"),
         (lambda x: np.full(x.shape, np.nan), "score must be finite, got"),
-        (lambda x: x, "score must be the gradient of log_density, got"),
-        (lambda x: -2 * x, "score must be the gradient of log_density, got"),
+        (lambda x: x - 0.7, "score must be the gradient of log_density, got"),
+        (lambda x: 1.4 - 2 * x, "score must be the gradient of log_density, got"),
     ],
 )
 @pytest.mark.parametrize("start", ["laplace", (np.zeros(2), np.eye(2))])
 def test_wrong_scores(score, message, start):
     with pytest.raises(ValueError, match=message):
-        mo.inference_map(normal, 2, score=score, start=start, **quick)
+        mo.inference_map(lambda x: normal(x - 0.7), 2, score=score, start=start, **quick)
 
 
 @pytest.mark.parametrize(
