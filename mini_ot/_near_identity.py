@@ -5,7 +5,7 @@ their mean log-likelihood under N(0, I) to second order by beta G - beta^2 H / 2
 for this beta:
 
     G = mean(div v - z . v),
-    H = mean(|v|^2 + |Dv|^2) - |mean v|^2 - |S|^2 / 2,  S = mean of the symmetric part of z v^T + Dv.
+    H = mean(|v|^2 + |Dv|^2) - |mean v|^2 - |S|^2 / 2,  S the symmetric part of mean(z v^T + Dv).
 
 The two last terms are what the affine part takes over; without it they are absent.  H is never negative.
 """
@@ -28,7 +28,7 @@ def radial_scores(z, centres, alphas, affine):
     wide_vectors()
     d, n = z.shape
     out = np.empty((len(centres), 2))
-    norm2, f, q = np.zeros(n), np.empty(n), np.empty(n)
+    norm2, f, q, pull = np.zeros(n), np.empty(n), np.empty(n), np.empty(d)
     for j in range(d):
         for i in range(n):
             norm2[i] += z[j, i] ** 2
@@ -42,26 +42,27 @@ def radial_scores(z, centres, alphas, affine):
         first, second, total = 0.0, 0.0, 0.0
         for i in range(n):
             r2 = f[i]
-            r = np.sqrt(r2)
-            v = 1 / (a + r)  # v and g = (r v)' are the stretches across and along the ray from the centre
+            r = np.sqrt(r2 + 1e-300)
+            w = 1 / (r * (a + r))  # one division for both 1 / (a + r) and 1 / r
+            v = r * w  # v and g = (r v)' are the stretches across and along the ray from the centre
             g = a * v * v
             first += (d - 1) * v + g - 0.5 * v * (r2 + norm2[i] - c2)
             second += v * v * (r2 + d - 1) + g * g
             total += v
             f[i] = v
-            q[i] = v * v / (r + 1e-300)
+            q[i] = v - v * w
         taken = 0.0
-        for j in range(d if affine else 0):
-            mean = 0.0
+        for j in range(d if affine else 0):  # S of the docstring, by z = c + (z - c)
+            pull[j] = 0.0
             for i in range(n):
-                mean += f[i] * (z[j, i] - c[j])
-            taken += (mean / n) ** 2
+                pull[j] += f[i] * (z[j, i] - c[j])
+            taken += (pull[j] / n) ** 2
             for m in range(j + 1):
-                s = 2 * total if m == j else 0.0
+                s = total if m == j else 0.0
                 for i in range(n):
-                    s += f[i] * ((z[j, i] - c[j]) * z[m, i] + (z[m, i] - c[m]) * z[j, i])
-                    s -= 2 * q[i] * (z[j, i] - c[j]) * (z[m, i] - c[m])
-                taken += (s / (2 * n)) ** 2 * (0.5 if m == j else 1.0)
+                    s += q[i] * (z[j, i] - c[j]) * (z[m, i] - c[m])
+                s += 0.5 * (pull[j] * c[m] + pull[m] * c[j])
+                taken += (s / n) ** 2 * (0.5 if m == j else 1.0)
         out[k, 0], out[k, 1] = first / n, second / n - taken
     return out
 

@@ -65,7 +65,7 @@ class RadialMap(Map):
 
     def _gap(self, x):
         gap = x - self.centre
-        return gap, np.sqrt((gap**2).sum(axis=1, keepdims=True))
+        return gap, np.sqrt(np.einsum("ij,ij->i", gap, gap))[:, None]
 
     def _forward(self, x):
         gap, r = self._gap(x)
@@ -282,4 +282,4 @@ def _moved(points, log_det, maps):
 
 
 def _likelihood(z, log_det):
-    return float(log_det - 0.5 * ((z**2).sum(axis=1).mean() + z.shape[1] * np.log(2 * np.pi)))
+    return float(log_det - 0.5 * (np.vdot(z, z) / len(z) + z.shape[1] * np.log(2 * np.pi)))
