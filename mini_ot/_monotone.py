@@ -1,14 +1,15 @@
 """One component of a triangular map: a function of k variables that increases in the last of them.
 
 f(x) = c(x_<k) + the integral from 0 to x_k of s(x_<k, t) dt, for points in standard units.  c is a polynomial
-of total degree p.  The slope s is g(h(x_<k, t)) > 0 at knots t of distance 1/10 and linear between, h
-a polynomial of total degree p - 1.  So the trapezoidal rule is exact for the integral, its derivative is s to
-the last digit, and the inverse solves one quadratic equation.
-Outside a box c goes on linearly, in each variable, and s as a constant: the tails are linear.
+of total degree p.  The slope s is softplus(h(x_<k, t)) > 0 at knots t of distance 1/10 and linear between,
+h a polynomial of total degree p - 1.  So the trapezoidal rule gives the integral exactly, its derivative is s
+to the last digit, and the inverse solves one quadratic equation.
+Outside a box s goes on as a constant, and so do the terms of c from the third degree on, which would run
+away; those of degree 1 and 2 go on linearly.
 """
 
 import math
-from itertools import product
+from itertools import combinations_with_replacement
 
 import numpy as np
 
@@ -38,7 +39,7 @@ class Component:
         pairs = [(i, m) for i, t in enumerate(total) for m in range(degree - t)]
         self.pairs = np.array(pairs, dtype=np.int64)  # h is the sum of b_im P_i(x_<k) P_m(t)
         self.count = len(total) + len(pairs)
-        first, last = math.floor(low[-1] / _STEP), math.ceil(high[-1] / _STEP)
+        first, last = math.floor(min(low[-1], 0.0) / _STEP), math.ceil(max(high[-1], 0.0) / _STEP)
         self.base = -first  # the knot at zero
         knots = _STEP * np.arange(first, last + 1)
         knots = (2 * knots - low[-1] - high[-1]) / (high[-1] - low[-1])
@@ -82,18 +83,16 @@ class Component:
 
 
 def _terms(variables: int, degree: int):
-    """List the products of Legendre polynomials up to a total degree, the lowest first.
+    """List the products of Legendre polynomials up to a total degree, the lowest first; and their degrees.
 
     Row i is (parent, variable, power): the product `parent` times P_power of that variable.
     """
-    powers = [p for p in product(range(degree + 1), repeat=variables) if sum(p) <= degree]
-    powers.sort(key=lambda p: (sum(p), p))
-    at = {p: i for i, p in enumerate(powers)}
-    rows = [(0, 0, 0)]
-    for p in powers[1:]:
-        j = max(j for j in range(variables) if p[j])
-        rows.append((at[(*p[:j], 0, *p[j + 1 :])], j, p[j]))
-    return np.array(rows, dtype=np.int64), [sum(p) for p in powers]
+    factors = [c for t in range(degree + 1) for c in combinations_with_replacement(range(variables), t)]
+    at, rows = {c: i for i, c in enumerate(factors)}, [(0, 0, 0)]
+    for c in factors[1:]:
+        power = c.count(c[-1])
+        rows.append((at[c[:-power]], c[-1], power))
+    return np.array(rows, dtype=np.int64), [len(c) for c in factors]
 
 
 @jit
@@ -136,7 +135,7 @@ def _weighted_sum(first, stop, weight, table, m):
 def _prepare(x, i, low, high, terms, pairs, coefficients, powers, extended, clipped, h):
     """Return c at x_<k of row i and fill `h`, the polynomial in t that is left there.
 
-    `extended` and `clipped` get the products of Legendre polynomials, continued linearly and constantly.
+    `extended` and `clipped` get the products of Legendre polynomials for c and for h.
     """
     degree = powers.shape[2] - 1
     for j in range(len(low) - 1):
