@@ -75,6 +75,7 @@ class Component:
     def solve(self, x, value, coefficients) -> np.ndarray:
         """Return the last variable at which f has the given values (n,), the others (n, k - 1) given."""
         out = np.empty(len(x))
+        value = np.ascontiguousarray(value)  # one layout, one compilation
         by_rows(_solve, len(x), len(x) * self.count, x, value, *self._packed(coefficients), out)
         return out
 
