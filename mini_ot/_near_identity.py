@@ -142,18 +142,24 @@ def _kinks_in_frame(z, rng, frame, near, candidates, affine):
     q, r = np.linalg.qr(frame)
     rotation = q * np.sign(np.diag(r))  # the one near the frame
     u, shape = np.ascontiguousarray(rotation @ z.T), (d, 8 if candidates > 1 else 1)
-    noise = rng.standard_normal(shape)
+    noise, least = rng.standard_normal(shape), min(0.5, max(0.01, 50 / n))
     if near:
         _, centre, width, _ = near
         centres = centre[:, None] + 0.5 * width[:, None] * noise
-        widths = np.minimum(_WIDEST, width[:, None] * np.exp(0.4 * rng.standard_normal(shape)))
+        widths = width[:, None] * np.exp(0.4 * rng.standard_normal(shape))
+        widths = np.clip(widths, _widths(centres, least), _WIDEST)
     else:
         own = np.take_along_axis(u, rng.integers(n, size=shape), axis=1)
         centres = np.where(rng.random(shape) < 0.5, own, noise)
-        widths = ball_radius(centres.reshape(-1, 1), 0.01 * 50 ** rng.random(centres.size)).reshape(shape)
+        widths = _widths(centres, least * (0.5 / least) ** rng.random(shape))
     gammas, gains = newton_strength(kink_scores(u, centres, widths, affine), -_LARGEST, _LARGEST)
     at = np.arange(d), gains.argmax(axis=1)
     return gains[at].sum(), (rotation, centres[at], widths[at], gammas[at])
+
+
+def _widths(centres, share):
+    """Return the radii of intervals that hold a share of N(0, 1), for centres of any shape."""
+    return ball_radius(centres.reshape(-1, 1), np.ravel(share)).reshape(centres.shape)
 
 
 class KinkMap(Map):

@@ -194,8 +194,9 @@ def dual_ascent_flow(
     -----
     The paper's: a random rotation, and on each axis a smooth kink
     ``(1 - sigma) u + phi + gamma (w^2 + (u - c)^2)^(1/2)``, fitted by ascent of the likelihood.
-    Ours: of several rotations, and kinks on their axes, the best by the quadratic model's gain; gamma by
-    Newton's method, with sigma and phi left to the affine map after each step; halving as in the other flow.
+    Ours: of several rotations, and kinks on their axes, the best by the quadratic model's gain, none narrower
+    than holds 50 samples or one in a hundred; gamma by Newton's method, with sigma and phi left to the affine
+    map after each step; halving as in the other flow.
     ``candidates=1`` leaves rotation and kinks to chance, as in the paper.
 
     References

@@ -10,6 +10,7 @@ from scipy.stats import chi2
 import mini_ot as mo
 from mini_ot import _near_identity, normalizing
 from mini_ot._near_identity import KinkMap
+from mini_ot.maps import AffineMap
 
 FLOWS = [mo.normalizing_flow, mo.dual_ascent_flow]
 both = pytest.mark.parametrize("flow", FLOWS, ids=["radial", "kinks"])
@@ -261,6 +262,21 @@ def test_a_step_that_lowers_the_likelihood_is_never_taken(flow, monkeypatch):
     assert T.stopped == "converged: 20 proposals in a row raised nothing"
     assert len(T.history["training"]) == 1
     assert np.isclose(log_likelihood(T, x), T.history["training"][0], atol=1e-10)
+
+
+def test_a_step_is_halved_until_the_likelihood_rises():
+    """The best stretch of these points is by 1 / 0.9; of 2, 3/2, 5/4, 9/8, ... the first to do no harm is 9/8."""
+    z = 0.9 * white(np.arange(100.0)[:, None])
+    value = normalizing._likelihood(z, 0.0)
+    step, _ = normalizing._ascent(lambda share: AffineMap([[1 + share]], [0.0]), (z, 0.0), value, False)
+    assert step[0].matrix == 1.125
+
+
+@both
+def test_the_held_out_samples_are_drawn_at_random(flow):
+    x = np.sort(np.random.default_rng(0).gamma(2.0, size=(400, 1)), axis=0)
+    T = flow(x, rng=0, steps=1, candidates=1, progress=False)
+    assert abs(T.history["held_out"][0] - T.history["training"][0]) < 0.3
 
 
 @both
