@@ -79,10 +79,11 @@ class Diverged(Exception):
     """Training left the finite numbers or fell far below its start; the message says which."""
 
 
-def watched(flow, steps, judge, step, progress):
+def watched(flow, steps, judge, step, progress, level=3):
     """Run ``step(k)`` for k = 1 .. steps and ``judge(k)`` after every hundred; return why it ended.
 
     `judge` returns the objective.  On divergence the parameters that were judged last come back.
+    `level` is how far up the user's own line is, for warnings.
     """
     good, first, k = flow.theta.copy(), None, 0
     try:
@@ -101,10 +102,10 @@ def watched(flow, steps, judge, step, progress):
     except Diverged as reason:
         flow.theta[:] = good
         stopped = f"diverged at step {k}: {reason}"
-        warnings.warn(f"{stopped}; the last good map is returned", RuntimeWarning, stacklevel=4)
+        warnings.warn(f"{stopped}; the last good map is returned", RuntimeWarning, stacklevel=level)
         return stopped
     except KeyboardInterrupt:
-        warnings.warn(f"interrupted in step {k} of {steps}: the map so far is returned", stacklevel=4)
+        warnings.warn(f"interrupted in step {k} of {steps}: the map so far is returned", stacklevel=level)
         return "interrupted"
     return f"all {steps} steps done"
 
@@ -172,7 +173,7 @@ def fit_samples(layer, x, layers, rng, steps, batch, learning_rate, held_out, pr
         images, _ = flow.push(points)
         flow.descend(points, images / batch, k, learning_rate * (1 - (k - 1) / steps))
 
-    stopped = watched(flow, steps, judge, step, progress)
+    stopped = watched(flow, steps, judge, step, progress, level=4)
     if test is not None:
         flow.theta[:] = best
     return flow, white, history, stopped

@@ -17,7 +17,7 @@ _ANNEALED = 0.3  # share of the steps over which the target is heated
 class PlanarMap(Map):
     """z -> z + u_hat tanh(w . z + b): a push along u_hat that turns round across a plane.
 
-    The map is one-to-one if and only if w . u_hat > -1, so that `u` is corrected along w as in the paper:
+    It is one-to-one with a smooth inverse if and only if w . u_hat > -1, so `u` is corrected as in the paper:
     ``u_hat = u + (log(1 + exp(w . u)) - 1 - w . u) w / |w|^2``.
 
     Parameters

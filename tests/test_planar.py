@@ -313,8 +313,11 @@ def test_divergence_returns_the_last_good_map(rate):
         lambda: mo.planar_flow(x, learning_rate=rate, layers=3, steps=200, batch=8, rng=0, held_out=0),
         lambda: small(learning_rate=rate, layers=3, steps=200, batch=8, rng=0),
     ):
-        with pytest.warns(RuntimeWarning, match=r"diverged at step \d+: .*; the last good map is returned"):
+        with pytest.warns(
+            RuntimeWarning, match=r"diverged at step \d+: .*; the last good map is returned"
+        ) as w:
             T = fit()
+        assert [v.filename for v in w if "diverged" in str(v.message)] == [__file__]  # the user's line
         assert T.stopped.startswith("diverged at step ")
         assert np.isfinite(T(x)).all()
         assert np.isfinite(T.log_det(x)).all()
