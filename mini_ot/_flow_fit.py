@@ -6,14 +6,15 @@ import numpy as np
 
 from . import _progress
 from ._layers import PLANAR, RADIAL, adam, backward, forward, row_length
-from ._validate import count, generator, positive, samples
-from .maps import affine_map
+from ._validate import count, generator, positive, samples, split
+from .maps import whitening
 
 _NEUTRAL = np.log(np.e - 1)  # softplus of it is one: a layer whose w . u is that is the identity along w
 EVERY = 100  # steps between two entries of the history
 _JUDGED = 4096  # training samples that are enough to judge by
 _START = 0.1  # size of the first random moves
 _BLOCK = 4096  # points pushed at once outside the training steps
+_FARTHEST = 1e10  # images beyond it count as divergence
 _COLLAPSE = 1e3  # nats below the start that count as divergence
 
 
@@ -57,7 +58,7 @@ class Flow:
 
     def _push(self, x, room):
         forward(self.kind, self.theta, x, *room)
-        if not (np.abs(room[0][-1]) < 1e100).all():
+        if not (np.abs(room[0][-1]) < _FARTHEST).all():
             raise Diverged("points went out of all bounds")
         return room[0][-1], room[2]
 
@@ -110,46 +111,16 @@ def watched(flow, steps, judge, step, progress, level=3):
     return f"all {steps} steps done"
 
 
-def called(function, points, name, shape):
-    """Return what the user's function says at the points, checked."""
-    values = np.asarray(function(points))
-    if values.shape != shape or values.dtype.kind not in "fiu":
-        raise ValueError(
-            f"{name} must return real numbers of shape {shape} for points of shape {points.shape}, "
-            f"got shape {values.shape} and dtype {values.dtype}"
-        )
-    bad = ~np.isfinite(values) if values.ndim == 1 else ~np.isfinite(values).all(axis=1)
-    if bad.any():
-        at = bad.argmax()
-        raise ValueError(
-            f"{name} must be finite, got {values[at].tolist()} at the point {points[at].tolist()}"
-        )
-    return values.astype(np.float64)
-
-
-def slopes(log_density, points):
-    """Return the score by central differences, in one call for all of them."""
-    n, d = points.shape
-    width = 6e-6 * (1 + np.abs(points))
-    moves = np.eye(d)[:, None, :] * width
-    both = np.concatenate([points + moves, points - moves]).reshape(-1, d)
-    values = called(log_density, both, "log_density", (2 * d * n,)).reshape(2, d, n)
-    return (values[0] - values[1]).T / (2 * width)
-
-
 def fit_samples(layer, x, layers, rng, steps, batch, learning_rate, held_out, progress):
     """Fit a flow to samples by maximum likelihood; return it, the whitening, the history, why it ended."""
     x, rng = samples(x, "x", at_least=2).astype(np.float64), generator(rng)
     layers, steps, batch = count(layers, "layers"), count(steps, "steps"), count(batch, "batch")
     learning_rate = positive(learning_rate, "learning_rate")
-    if isinstance(held_out, bool) or not 0 <= held_out < 1:
-        raise ValueError(f"held_out must be a share from 0 to below 1, got {held_out}")
-    x = x[rng.permutation(len(x))]
-    cut = int(np.ceil(held_out * len(x)))
-    white = affine_map(x[cut:])
+    train, test = split(x, held_out, rng)
+    white = whitening(train)
     offset = white.log_det(x[:1])[0]
-    test, train = (np.ascontiguousarray(white(part).T) if len(part) else None for part in (x[:cut], x[cut:]))
-    some = np.ascontiguousarray(train[:, : max(_JUDGED, cut)])
+    train, test = (np.ascontiguousarray(white(part).T) if len(part) else None for part in (train, test))
+    some = np.ascontiguousarray(train[:, :_JUDGED])
     flow = Flow(layer, layers, x.shape[1], batch, rng)
     history = {"step": [], "training": [], "held_out": []}
     best, best_value = flow.theta.copy(), -np.inf

@@ -143,13 +143,17 @@ def warmup() -> None:
         data_driven,
         density,
         dirichlet,
+        energies,
         entropic,
         grid_transport,
         kernel_dual,
         kernels,
         metrics,
         mmd,
+        normalizing,
+        planar,
         sliced,
+        triangular,
         two_sided,
     )
 
@@ -157,6 +161,12 @@ def warmup() -> None:
     density.kde(x).log_density(x)
     conditional.conditional_kde(x[:, 0], x[:, 1:]).log_density(x[:, 0], x[:, 1:])
     metrics.energy_distance(x, x[::-1])
+    triangular.conditional_map(x[:, 0], x[:, 1], degree=1, rng=0).sample(0.0, 2, rng=0)
+    for flow in (normalizing.normalizing_flow, normalizing.dual_ascent_flow):
+        flow(x, rng=0, steps=1, candidates=1)
+    planar.planar_flow(x, layers=2, steps=2, rng=0).inverse(x)
+    wave = energies.PaperEnergy(2)
+    planar.variational_flow(wave.log_density, 2, layer="radial", layers=2, steps=2, rng=0)
     gaussian = kernels.Gaussian(1.0)
     gaussian(x, x), gaussian.gradient(x, x), gaussian.hessian(x, x)
     T = data_driven.data_driven_flow(x, x[::-1] ** 3, rng=0, steps=2, features=4)

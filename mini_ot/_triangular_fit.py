@@ -5,8 +5,8 @@ import numpy as np
 from ._monotone import Component
 from .maps import affine_map
 
-_PRIOR_POINTS = 200
-_PRIOR_SHARE, _PRIOR_SAMPLES = 1e-3, 5.0  # their weight: this share, or as much as so many samples
+_PRIOR_POINTS = 2000  # many, lest a hole between them be overlooked where a polynomial runs away
+_PRIOR_SHARE, _PRIOR_SAMPLES = 3e-3, 15.0  # their weight: this share, or as much as so many samples
 _STEPS = 100  # usually 5 to 20 suffice
 _PATIENCE = 4  # degrees without a clear gain: on symmetric data every other one is in vain
 _PER_COEFFICIENT = 10  # samples that the search asks for
@@ -39,6 +39,7 @@ def climb(found, k, box, tried, u, train, test, record, bar):
 
 
 def _clearly_positive(gains):
+    gains = np.clip(gains, -3, 3)  # lest one far sample decide alone, or hide what all others say
     return gains.mean() > 2 * gains.std() / np.sqrt(len(gains))
 
 

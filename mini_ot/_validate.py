@@ -29,6 +29,19 @@ def samples(x, name: str = "x", *, dim: int | None = None, at_least: int = 1) ->
     return np.ascontiguousarray(array)
 
 
+def vector(values, name: str, dim: int | None = None) -> np.ndarray:
+    """Return `values` as a finite float64 vector of `dim` numbers; a single row or number is one, too."""
+    wanted = f"{name} must be a vector of {'d' if dim is None else dim} finite numbers"
+    array = np.atleast_1d(_real_numbers(values, wanted).astype(np.float64))
+    if array.ndim == 2 and len(array) == 1:
+        array = array[0]
+    if array.ndim != 1 or not len(array) or (dim is not None and len(array) != dim):
+        raise ValueError(f"{wanted}, got {_describe(values)}")
+    if not np.isfinite(array).all():
+        raise ValueError(f"{name} must be finite, got {array.tolist()}")
+    return array
+
+
 def two_clouds(x, y, *, at_least: int = 1, same_size: bool = False) -> tuple[np.ndarray, np.ndarray]:
     """Check `x` and `y` as samples of the same space."""
     x = samples(x, "x", at_least=at_least)
@@ -59,14 +72,24 @@ def positive(value, name: str) -> float:
     return float(value)
 
 
-def share(value, name: str) -> float:
+def fraction(value, name: str) -> float:
     """Check a number from 0 to below 1."""
-    wanted = f"{name} must be a number from 0 to below 1, got {_describe(value)}"
     if isinstance(value, bool) or not isinstance(value, Real):
-        raise TypeError(wanted)
+        raise TypeError(f"{name} must be a share from 0 to below 1, got {_describe(value)}")
     if not 0 <= value < 1:
-        raise ValueError(wanted)
+        raise ValueError(f"{name} must be a share from 0 to below 1, got {value}")
     return float(value)
+
+
+def split(x, held_out, rng, *, at_least: int = 2) -> tuple[np.ndarray, np.ndarray]:
+    """Set a random share of the samples aside; return the others and these."""
+    x, held_out = x[rng.permutation(len(x))], fraction(held_out, "held_out")
+    cut = max(1, int(held_out * len(x))) if held_out else 0
+    if len(x) - cut < at_least:
+        raise ValueError(
+            f"held_out must leave at least {at_least} of the {len(x)} samples to the fit, got {held_out}"
+        )
+    return x[cut:], x[:cut]
 
 
 def count(value, name: str, *, at_least: int = 1) -> int:

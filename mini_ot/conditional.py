@@ -5,7 +5,7 @@ from scipy.optimize import minimize
 
 from ._jit import by_rows, fast_exp, fast_max, fast_sum, jit
 from ._progress import progress
-from ._validate import samples
+from ._validate import samples, vector
 from .density import LOG_2PI, Density, as_bandwidth, column_spread, log_kernel_sums
 
 
@@ -75,11 +75,7 @@ class ConditionalDensity:
 
     def given(self, y) -> Density:
         """Return the density of z at one covariate vector `y` of shape (p,)."""
-        y = np.atleast_1d(np.asarray(y, dtype=np.float64))
-        if y.ndim == 2 and len(y) == 1:
-            y = y[0]
-        if y.shape != (self.y.shape[1],) or not np.isfinite(y).all():
-            raise ValueError(f"y must be {self.y.shape[1]} finite numbers, got {y.tolist()}")
+        y = vector(y, "y", self.y.shape[1])
         log_weight = -0.5 * (((y - self.y) / self.bandwidth_y) ** 2).sum(axis=1)
         log_weight -= log_weight.max()
         return Density(self.z, self.bandwidth_z, log_weight - np.log(np.exp(log_weight).sum()))

@@ -11,7 +11,7 @@ import numpy as np
 
 from ._features import RADIUS, Features, full_matrices, packed, propose, push
 from ._progress import progress
-from ._validate import count, generator, positive, samples, two_clouds
+from ._validate import count, fraction, generator, positive, samples, two_clouds
 from .maps import Composition, SmoothMap, affine_map
 
 _FOR_GRAM = 2000  # samples of each cloud that are enough for the matrix G
@@ -270,8 +270,7 @@ def _prepare(x, y, rng, neighbours, held_out):
     """Check the samples, match their moments by the affine map, and set some aside."""
     x, y = two_clouds(x, y, at_least=count(neighbours, "neighbours"))
     x, y, rng = x.astype(np.float64), y.astype(np.float64), generator(rng)
-    if not 0 <= held_out < 1:
-        raise ValueError(f"held_out must be a share from 0 to below 1, got {held_out}")
+    held_out = fraction(held_out, "held_out")
     first = affine_map(x, y)
     clouds, test = [np.ascontiguousarray(p.T) for p in (first(x), y)], None
     if held_out:

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ._validate import one_of, samples
+from ._validate import count, one_of, samples
 from .targets import Target
 
 _EDGE, _SOFT = 4.0, 0.4  # U2 to U4 are flat along z1: beyond |z1| = 4 they get a Gaussian shoulder
@@ -47,8 +47,8 @@ class PaperEnergy(Target):
     """
 
     def __init__(self, k: int):
+        self.k = count(k, "k")
         one_of(k, "k", (1, 2, 3, 4))
-        self.k = int(k)
         self.bounds = (
             ((-4.0, 4.0), (-4.0, 4.0)),
             ((-5.4, 5.4), (-3.0, 3.0)),

@@ -12,7 +12,8 @@ import numpy as np
 from numpy.polynomial.hermite_e import hermevander
 
 from . import _progress
-from ._laplace import Descent, Frame, laplace
+from ._laplace import Descent, laplace
+from ._log_density import Frame
 from ._monotone import Component
 from ._validate import _describe, count, generator
 from .maps import AffineMap, Composition

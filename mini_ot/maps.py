@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from ._validate import samples
+from ._validate import samples, vector
 
 
 class Map:
@@ -169,7 +169,7 @@ class AffineMap(Map):
     def __init__(self, matrix, shift):
         self.matrix = samples(matrix, "matrix").astype(np.float64)
         super().__init__(len(self.matrix))
-        self.shift = samples(np.atleast_2d(shift), "shift", dim=self.dim).astype(np.float64)[0]
+        self.shift = vector(shift, "shift", self.dim)
         if self.matrix.shape != (self.dim, self.dim):
             raise ValueError(f"matrix must be square, got shape {self.matrix.shape}")
         sign, self._log_abs_det = np.linalg.slogdet(self.matrix)
@@ -232,7 +232,7 @@ def affine_map(x, y=None) -> AffineMap:
 
 
 def whitening(x) -> AffineMap:
-    """Return a map that gives samples `x` mean zero and covariance the identity, whatever their units.
+    """Return the affine map to N(0, I) of largest likelihood: it divides the covariance by n, not n - 1.
 
     Columns are divided by their standard deviations first, so that only their correlation must be regular.
     """
@@ -241,10 +241,12 @@ def whitening(x) -> AffineMap:
     size[size == 0] = 1.0
     relative = (x / size).std(axis=0)  # of numbers up to one, whose squares do not overflow
     if not (relative > 1e-12).all():
-        raise ValueError(f"x must vary in every column, got a constant column {relative.argmin()}")
+        raise ValueError(
+            f"x must spread out in all {x.shape[1]} directions, got a constant column {relative.argmin()}"
+        )
     spread = size * relative
-    white = affine_map(x / spread)
-    return AffineMap(white.matrix / spread, white.shift)
+    white, factor = affine_map(x / spread), np.sqrt(len(x) / (len(x) - 1))
+    return AffineMap(factor * white.matrix / spread, factor * white.shift)
 
 
 def pullback_log_density(T: Map, log_density: Callable, x) -> np.ndarray:

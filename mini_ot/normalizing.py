@@ -11,11 +11,12 @@ import numpy as np
 
 from ._near_identity import KinkMap, best_kinks, best_push
 from ._progress import progress as bar
-from ._validate import count, generator, positive, samples
-from .maps import AffineMap, Composition, Map, affine_map
+from ._validate import count, generator, positive, samples, split, vector
+from .maps import Composition, Map, whitening
 
 _SHORTEST = 2.0**-6  # share of a step below which it is given up
 _IDLE = 20  # proposals in a row that raise nothing, after which a flow has converged
+_MUCH = 12.0  # nats above the affine map from which on it is watched whether the inverse still works
 
 
 class RadialMap(Map):
@@ -52,9 +53,7 @@ class RadialMap(Map):
     """
 
     def __init__(self, centre, alpha, beta):
-        if np.ndim(centre) != 1:
-            raise ValueError(f"centre must be a vector of shape (d,), got shape {np.shape(centre)}")
-        self.centre = samples(centre, "centre").astype(np.float64)[:, 0]
+        self.centre = vector(centre, "centre")
         super().__init__(len(self.centre))
         self.alpha = positive(alpha, "alpha")
         if isinstance(beta, bool) or not isinstance(beta, Real):
@@ -134,6 +133,8 @@ def normalizing_flow(
 
     Warns
     -----
+    RuntimeWarning
+        If the likelihood grows without bound, as on repeated samples: the last good map is returned.
     UserWarning
         If interrupted (Ctrl+C): the flow so far is returned.
 
@@ -216,16 +217,13 @@ def _flow(x, propose, at_least, rng, steps, whiten, held_out, patience, show):
     """Add elementary maps, and affine ones between them, as long as the likelihood rises."""
     x, rng = samples(x, "x", at_least=max(2, at_least)).astype(np.float64), generator(rng)
     steps, patience = count(steps, "steps"), count(patience, "patience")
-    if not (isinstance(held_out, Real) and 0 <= held_out < 1):
-        raise ValueError(f"held_out must be a share from 0 to below 1, got {held_out!r}")
-    x = x[rng.permutation(len(x))]
-    cut = max(1, int(held_out * len(x))) if held_out else 0
-    maps, test, z = [_whitening(x[cut:])], x[:cut], x[cut:]
+    z, test = split(x, held_out, rng)
+    maps, cut = [whitening(z)], len(test)
     state = [_moved(points, 0.0, maps) for points in (z, test)]
     history = {"training": [_likelihood(*state[0])], "held_out": [_likelihood(*state[1])] if cut else []}
     best_at, idle, stopped = 0, 0, f"all {steps} steps done"
     try:
-        for _ in bar(range(steps), label="normalizing flow", show=show):
+        for k in bar(range(1, steps + 1), label="normalizing flow", show=show):
             step, new = _ascent(propose(state[0][0], rng), state[0], history["training"][-1], whiten)
             idle = 0 if step else idle + 1
             if idle == _IDLE:
@@ -233,6 +231,10 @@ def _flow(x, propose, at_least, rng, steps, whiten, held_out, patience, show):
                 break
             if not step:
                 continue
+            if _likelihood(*new) - history["training"][0] > _MUCH and not _inverts(maps + step):
+                stopped = f"diverged at step {k}: the likelihood has no bound, as on repeated or few samples"
+                warnings.warn(f"{stopped}; the last good map is returned", RuntimeWarning, stacklevel=3)
+                break
             state = [new, _moved(*state[1], step)]
             maps = maps + step
             if cut:
@@ -261,7 +263,7 @@ def _ascent(elementary, now, value, whiten):
         step = [elementary(share)]
         new = _moved(*now, step)
         if whiten and np.isfinite(new[0]).all():
-            step.append(_whitening(new[0]))
+            step.append(whitening(new[0]))
             new = _moved(*new, step[1:])
         if _likelihood(*new) >= value:
             return step, new
@@ -269,10 +271,11 @@ def _ascent(elementary, now, value, whiten):
     return [], now
 
 
-def _whitening(z):
-    """Return the affine map of largest likelihood: affine_map divides the covariance by n - 1."""
-    T, scale = affine_map(z), np.sqrt(len(z) / (len(z) - 1))
-    return AffineMap(scale * T.matrix, scale * T.shift)
+def _inverts(maps):
+    """Tell whether normal points come back from where the inverse takes them."""
+    T, z = Composition(maps), np.random.default_rng(0).standard_normal((200, maps[0].dim))
+    with np.errstate(all="ignore"):
+        return np.abs(T._forward(T._inverse(z)) - z).max() < 1e-6
 
 
 def _moved(points, log_det, maps):

@@ -4,9 +4,10 @@ from collections.abc import Callable
 
 import numpy as np
 
-from ._flow_fit import Flow, called, fit_samples, slopes, watched
+from ._flow_fit import Flow, fit_samples, watched
 from ._layers import PLANAR, corrected, softplus, solve_planar
-from ._validate import count, generator, one_of, positive, samples
+from ._log_density import Frame
+from ._validate import count, generator, one_of, positive, vector
 from .maps import AffineMap, Composition, Map
 from .normalizing import RadialMap
 
@@ -57,10 +58,9 @@ class PlanarMap(Map):
     """
 
     def __init__(self, u, w, b):
-        self.w = samples(np.atleast_2d(w), "w").astype(np.float64)[0]
+        self.w = vector(w, "w")
         super().__init__(len(self.w))
-        self.u = samples(np.atleast_2d(u), "u", dim=self.dim).astype(np.float64)[0]
-        self.b = float(samples(np.atleast_2d(b), "b", dim=1)[0, 0])
+        self.u, self.b = vector(u, "u", self.dim), float(vector(b, "b", 1)[0])
         if not self.w.any():
             raise ValueError("w must not be zero: the map would have no direction")
         self._s, self.u_hat = corrected(self.u, self.w)
@@ -268,26 +268,20 @@ def variational_flow(
     batch, rng = count(batch, "batch"), generator(rng)
     learning_rate = positive(learning_rate, "learning_rate")
     one_of(layer, "layer", ("planar", "radial"))
-    for name, function in (("log_density", log_density), ("score", score)):
-        if not callable(function) and not (name == "score" and score is None):
-            raise TypeError(f"{name} must be a function of points (n, dim), got {type(function).__name__}")
+    target = Frame(log_density, score, dim, edges=False)
     flow = Flow(layer, layers, dim, batch, rng)
     history, entropy = {"step": [], "elbo": []}, 0.5 * dim * np.log(2 * np.pi * np.e)
 
     def judge(k):
         images, log_det = flow.push_freely(rng.standard_normal((dim, _JUDGED)))
-        values = called(log_density, np.ascontiguousarray(images.T), "log_density", (_JUDGED,))
+        values = target.values(images.T)
         history["step"].append(k)
         history["elbo"].append(float(values.mean() + log_det.mean() + entropy))
         return history["elbo"][-1]
 
     def step(k):
         z = rng.standard_normal((dim, batch))
-        points = np.ascontiguousarray(flow.push(z)[0].T)
-        if score is None:
-            slope = slopes(log_density, points)
-        else:
-            slope = called(score, points, "score", points.shape)
+        slope = target.slopes(flow.push(z)[0].T)
         power = min(1.0, 0.01 + (k - 1) / (_ANNEALED * steps)) if anneal else 1.0
         rate = learning_rate * (1 - (k - 1) / steps)
         flow.descend(z, np.ascontiguousarray(slope.T) * (-power / batch), k, rate)

@@ -84,6 +84,8 @@ class GaussianMixture(Target):
             raise ValueError(f"weights must be {k} positive numbers, got {weights!r}")
         self.weights = self.weights / self.weights.sum()
         try:
+            if not np.allclose(self.covariances, np.swapaxes(self.covariances, 1, 2)):
+                raise np.linalg.LinAlgError
             self._roots = np.linalg.cholesky(self.covariances)
         except np.linalg.LinAlgError:
             raise ValueError(

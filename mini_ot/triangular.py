@@ -6,14 +6,13 @@ the inverse goes coordinate by coordinate, and the later components alone give c
 """
 
 import warnings
-from numbers import Real
 
 import numpy as np
 
 from ._monotone import Component
 from ._progress import progress as progress_bar
 from ._triangular_fit import climb, summed
-from ._validate import count, generator, one_of, samples
+from ._validate import count, generator, one_of, samples, split, vector
 from .density import LOG_2PI
 from .maps import Map, _moments
 from .targets import Target
@@ -80,7 +79,8 @@ def triangular_map(
         Degree p >= 1 of all components.  "auto" tries 1, 2, 3, ... (12 at most), for each component on its
         own, until its held-out likelihood has not risen by two standard errors for four degrees.
     held_out : float
-        Share of the samples, in (0, 1), on which degrees are judged; in the end all samples are fitted.
+        Share of the samples on which degrees are judged; in the end all samples are fitted.
+        It may be 0 where the degree is given.
     rng : int, numpy.random.Generator or None
         Draws the held-out share.
     progress : bool
@@ -107,8 +107,9 @@ def triangular_map(
     -----
     The slope g(h) is taken at knots a tenth of a standard deviation apart and is linear between them, so that
     integral, log-determinant and inverse are exact; outside the range of the samples the map is linear.
-    Points of the Gaussian with the samples' moments count a thousandth, as a prior, so that the likelihood is
-    bounded even on samples of a curve; it is not concave, and the maximum found is a local one.
+    Points of the Gaussian with the samples' moments count three thousandths, as a prior, so that polynomials
+    do not run away in holes, and the likelihood is bounded even on samples of a curve.
+    It is not concave: the maximum found is a local one.
 
     Examples
     --------
@@ -164,7 +165,7 @@ class ConditionalMap:
 
     def given(self, y) -> ConditionalLaw:
         """Return the law of z at one covariate vector `y` of shape (p,)."""
-        y, T = samples(np.reshape(y, (1, -1)), "y", dim=self._p)[0], self._map
+        y, T = vector(y, "y", self._p), self._map
         return ConditionalLaw(TriangularMap(T.components, T.coefficients, T.mean, T.scale, given=y))
 
     def sample(self, y, n: int, rng=None) -> np.ndarray:
@@ -243,13 +244,14 @@ def _learn(x, name, first, degree, held_out, rng, show) -> TriangularMap:
     if isinstance(degree, str):
         one_of(degree, "degree", ["auto"])
     tried = range(1, _HIGHEST + 1) if degree == "auto" else [count(degree, "degree")]
-    if isinstance(held_out, bool) or not isinstance(held_out, Real) or not 0 < held_out < 1:
-        raise ValueError(f"held_out must be a number between 0 and 1, got {held_out!r}")
     mean, scale = x.mean(axis=0), x.std(axis=0)
     u = (x - mean) / scale
     _moments(u, name)
-    order, cut = generator(rng).permutation(len(u)), max(1, int(held_out * len(u)))
-    test, train = u[order[:cut]], u[order[cut:]]
+    train, test = split(u, held_out, generator(rng), at_least=1)
+    if not len(test):
+        if degree == "auto":
+            raise ValueError("held_out must be above 0 to choose a degree, got 0")
+        test = train
     low, high = np.maximum(u.min(axis=0), -_RANGE), np.minimum(u.max(axis=0), _RANGE)
     boxes = [(low[: k + 1], high[: k + 1]) for k in range(first, len(low))]
     largest = Component(*boxes[-1], tried[0])
@@ -268,6 +270,8 @@ def _learn(x, name, first, degree, held_out, rng, show) -> TriangularMap:
         warnings.warn(f"interrupted: {len(reasons)} of {len(boxes)} components are finished", stacklevel=3)
         reasons = ["interrupted"]
     history = summed(records, found, -0.5 * LOG_2PI * len(boxes) - np.log(scale[first:]).sum())
+    if not held_out:
+        history["held_out"] = []
     components, coefficients = map(list, zip(*found, strict=True))
     stopped = "; ".join(dict.fromkeys(reasons))
     given = np.zeros(first)

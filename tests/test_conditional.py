@@ -93,8 +93,8 @@ def test_groups_stop_copying():
         (lambda: mo.conditional_kde([1.0, 2], [1.0, 2], bandwidth=(0.0, 1.0)), "bandwidth must be positive"),
         (lambda: mo.conditional_kde([1.0, 2], [1.0, 2], groups=[1]), r"groups must have shape \(2,\)"),
         (lambda: mo.conditional_kde([1.0, 2], [1.0, 2], groups=[1, 1]), "at least two different labels"),
-        (lambda: mo.conditional_kde([1.0, 2], [1.0, 2]).given([1.0, 2.0]), "y must be 1 finite numbers"),
-        (lambda: mo.conditional_kde([1.0, 2], [1.0, 2]).given([np.nan]), "y must be 1 finite numbers"),
+        (lambda: mo.conditional_kde([1.0, 2], [1.0, 2]).given([1.0, 2.0]), "y must be a vector of 1 finite"),
+        (lambda: mo.conditional_kde([1.0, 2], [1.0, 2]).given([np.nan]), "y must be finite"),
         (
             lambda: mo.conditional_kde([1.0, 2], [1.0, 2]).log_density([1.0], [1.0, 2.0]),
             "same number of rows",

@@ -91,9 +91,19 @@ def test_the_score_is_finite_at_the_origin_and_far_away(energy):
     assert np.isfinite(energy.score([[0.0, 0.0], [1e6, -1e6]])).all()
 
 
-@pytest.mark.parametrize("k", [0, 5, "1", 1.5, None])
-def test_bad_number(k):
-    with pytest.raises(ValueError, match="k must be one of 1, 2, 3, 4"):
+@pytest.mark.parametrize(
+    ("k", "error"),
+    [
+        (0, ValueError),
+        (5, ValueError),
+        ("1", TypeError),
+        (1.5, TypeError),
+        (None, TypeError),
+        (True, TypeError),
+    ],
+)
+def test_bad_number(k, error):
+    with pytest.raises(error, match=r"k must be (one of 1, 2, 3, 4|at least 1|a whole number)"):
         mo.PaperEnergy(k)
 
 

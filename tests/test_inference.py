@@ -10,7 +10,8 @@ from scipy.special import erf, gammaln
 
 import mini_ot as mo
 from mini_ot import inference
-from mini_ot._laplace import Frame, laplace
+from mini_ot._laplace import laplace
+from mini_ot._log_density import Frame
 
 LOG_2PI = np.log(2 * np.pi)
 quick = {"rng": 0, "progress": False}

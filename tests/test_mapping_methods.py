@@ -112,7 +112,7 @@ def test_the_recorded_likelihood_is_that_of_the_map(name):
 
 
 @every_fit
-@pytest.mark.parametrize(("scale", "shift"), [(1000.0, 5.0), (1e-3, 1.0)])
+@pytest.mark.parametrize(("scale", "shift"), [(1000.0, 5.0), (1e-3, 1.0), (1e100, 0.0)])
 def test_units_do_not_matter(name, scale, shift):
     x = bent()
     moved = scale * x + shift
@@ -120,6 +120,13 @@ def test_units_do_not_matter(name, scale, shift):
     usable(T, moved)
     wanted = log_likelihood(fit(name, x), x) - np.log(scale * np.ones(2)).sum()
     assert np.abs(log_likelihood(T, moved) - wanted).mean() < 1e-3
+
+
+@every_fit
+def test_the_order_of_the_samples_hardly_matters(name):
+    x = bent(600)
+    mixed = x[np.random.default_rng(5).permutation(len(x))]
+    assert abs(log_likelihood(fit(name, x), x).mean() - log_likelihood(fit(name, mixed), x).mean()) < 0.2
 
 
 @every_fit
@@ -153,6 +160,8 @@ HARD = {
     "correlated by 0.999": lambda x: x @ [[1, 0.999], [0, 0.0447]],
     "nearly in a line": lambda x: np.c_[x[:, 0], x[:, 0] + 1e-4 * x[:, 1]],
     "heavy tails": lambda x: np.tan(1.55 * np.tanh(x)),
+    "units apart": lambda x: x * [1e-5, 1e5],
+    "two values": lambda x: np.sign(x),
     "twelve columns": lambda x: np.random.default_rng(1).standard_normal((400, 12)),
 }
 
@@ -202,7 +211,7 @@ BAD_SAMPLES = {
 @every_fit
 @pytest.mark.parametrize("kind", BAD_SAMPLES)
 def test_bad_samples(name, kind):
-    with pytest.raises((TypeError, ValueError), match=r"^x must"):
+    with pytest.raises((TypeError, ValueError), match=r"^(x|held_out) must"):
         fit(name, BAD_SAMPLES[kind](bent()))
 
 
@@ -217,7 +226,7 @@ MISSHAPEN = [
     lambda x: x[:, 0] + 1j,
 ]
 BAD = {  # for every other option what is no count
-    "held_out": [-0.1, 1.0, 1.5, np.nan, True],
+    "held_out": [-0.1, 1.0, 1.5, np.nan, "some", None, [0.2], True],
     "rng": ["seed", -1, 1.5],
     "learning_rate": [-1.0, 0.0, np.nan, np.inf, "fast", True, None],
     "score": [3, lambda x: x[:, 0], lambda x: np.full(x.shape, np.nan), lambda x: x[:1]],

@@ -76,6 +76,49 @@ def _grid_transport():
     return mo.back_and_forth(mu, nu, bounds=((-10, 10), (-10, 10)), normalise=True).map
 
 
+def _triangular():
+    return mo.triangular_map(mo.TwoMoons().sample(300, rng=0), degree=3, rng=0)
+
+
+def _conditional():
+    x, noise = mo.Banana().sample(300, rng=0), np.random.default_rng(0).standard_normal((300, 1))
+    return mo.conditional_map(x, x[:, :1] ** 3 + noise, degree=2, rng=0).given([0.3]).map
+
+
+def _inference():
+    return mo.inference_map(mo.Banana().log_density, 2, degree=2, points=200, rng=0, progress=False)
+
+
+def _radial():
+    return mo.RadialMap([0.5, -0.3], 0.6, -0.4)
+
+
+def _normalizing():
+    x = mo.TwoMoons().sample(150, rng=0)
+    return mo.normalizing_flow(x, rng=1, steps=6, candidates=4, held_out=0, progress=False)
+
+
+def _dual_ascent():
+    x = mo.TwoMoons().sample(150, rng=0)
+    return mo.dual_ascent_flow(x, rng=1, steps=6, candidates=2, held_out=0, progress=False)
+
+
+def _planar():
+    return mo.PlanarMap([1.0, -0.5, 0.3], [0.8, 1.2, -0.4], 0.2)
+
+
+def _planar_flow():
+    return mo.planar_flow(mo.TwoMoons().sample(150, rng=0), layers=4, steps=60, rng=1)
+
+
+def _radial_flow():
+    return mo.radial_flow(mo.TwoMoons().sample(150, rng=0), layers=4, steps=60, rng=1)
+
+
+def _variational_flow():
+    return mo.variational_flow(mo.PaperEnergy(2).log_density, 2, layers=4, steps=60, rng=1)
+
+
 # Every new kind of map goes into this list, and with it through all tests below.
 MAKERS = [
     _affine,
@@ -83,10 +126,27 @@ MAKERS = [
     _composition,
     _bent,
     _straightened,
+    _radial,
+    _planar,
     # Without Numba these take minutes; their own tests run them on fewer points.
     *(
         pytest.param(m, marks=pytest.mark.jit)
-        for m in (_convex_sum, _elementary, _data_driven, _mmd_flow, _two_sided, _grid_transport)
+        for m in (
+            _triangular,
+            _conditional,
+            _inference,
+            _normalizing,
+            _dual_ascent,
+            _planar_flow,
+            _radial_flow,
+            _variational_flow,
+            _convex_sum,
+            _elementary,
+            _data_driven,
+            _mmd_flow,
+            _two_sided,
+            _grid_transport,
+        )
     ),
 ]
 

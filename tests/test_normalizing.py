@@ -67,7 +67,7 @@ def test_radial_map_at_its_centre_and_far_away():
         (([0.0, 0.0], 1.0, np.inf), ValueError, "beta must be finite"),
         (([0.0, 0.0], 1.0, "big"), TypeError, "beta must be a real number"),
         (([0.0, 0.0], 0.0, 1.0), ValueError, "alpha must be positive"),
-        (([[0.0, 0.0]], 1.0, 1.0), ValueError, "centre must be a vector"),
+        (([[0.0, 0.0], [1.0, 1.0]], 1.0, 1.0), ValueError, "centre must be a vector"),
         (([0.0, np.nan], 1.0, 1.0), ValueError, "centre must be finite"),
     ],
 )
@@ -298,7 +298,7 @@ def test_the_held_out_samples_are_drawn_at_random(flow):
         (None, {"candidates": 0}, ValueError, "candidates must be at least 1"),
         (None, {"patience": 0}, ValueError, "patience must be at least 1"),
         (None, {"held_out": 1.0}, ValueError, "held_out must be a share from 0 to below 1, got 1.0"),
-        (None, {"held_out": "some"}, ValueError, "held_out must be a share"),
+        (None, {"held_out": "some"}, TypeError, "held_out must be a share"),
         (None, {"rng": "seed"}, TypeError, "rng must be"),
     ],
 )

@@ -169,11 +169,11 @@ def test_history_is_in_nats_of_the_data_and_never_below_affine():
 
 @pytest.mark.jit
 def test_the_likelihood_is_at_a_maximum(banana):
-    """No coefficient can be moved for the better, on the samples that were fitted."""
+    """No coefficient can be moved for the better by more than the prior asks, on the samples fitted."""
     x = mo.Banana().sample(4000, rng=0)
     best = _log_likelihood(banana, x)
     for k, coefficients in enumerate(banana.coefficients):
-        for shift in 0.02 * np.vstack([np.eye(len(coefficients)), -np.eye(len(coefficients))]):
+        for shift in 0.05 * np.vstack([np.eye(len(coefficients)), -np.eye(len(coefficients))]):
             moved = list(banana.coefficients)
             moved[k] = coefficients + shift
             other = mo.TriangularMap(banana.components, moved, banana.mean, banana.scale)
@@ -290,9 +290,9 @@ def _ramp(n, d=2):
         (lambda: mo.triangular_map(_ramp(50), degree=0), ValueError, "degree must be at least 1, got 0"),
         (lambda: mo.triangular_map(_ramp(50), degree=2.5), TypeError, "degree must be a whole number"),
         (lambda: mo.triangular_map(_ramp(50), degree="best"), ValueError, "degree must be one of 'auto'"),
-        (lambda: mo.triangular_map(_ramp(50), held_out=0), ValueError, "held_out must be .* got 0"),
+        (lambda: mo.triangular_map(_ramp(50), held_out=0), ValueError, "held_out must be above 0 to choose"),
         (lambda: mo.triangular_map(_ramp(50), held_out=1.0), ValueError, "held_out must be .* got 1"),
-        (lambda: mo.triangular_map(_ramp(50), held_out="a"), ValueError, "held_out must be .* got 'a'"),
+        (lambda: mo.triangular_map(_ramp(50), held_out="a"), TypeError, "held_out must be .* got str 'a'"),
         (lambda: mo.triangular_map(_ramp(50), rng=-1), TypeError, "rng must be"),
         (lambda: mo.conditional_map(_ramp(50), _ramp(49)), ValueError, "same number of rows, got 50 and 49"),
         (lambda: mo.conditional_map(np.ones(50), _ramp(50)), ValueError, "z must vary in every column"),
@@ -312,7 +312,7 @@ def test_bad_input(call, error, words):
 def test_bad_input_to_a_conditional_map():
     x = _ramp(200, 3)
     C = mo.conditional_map(x[:, :2], x[:, 2], degree=1, rng=0)
-    with pytest.raises(ValueError, match=r"y must be an array of shape \(n, 1\)"):
+    with pytest.raises(ValueError, match="y must be a vector of 1 finite"):
         C.given([1.0, 2.0])
     with pytest.raises(ValueError, match="y must be finite"):
         C.sample(np.nan, 3)
