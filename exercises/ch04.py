@@ -189,7 +189,7 @@ limit_exercise = Exercise(
 
 @limit_exercise.solution
 def allowed(r, p):
-    """Return (low, high): beta in between keeps the order; r, p of shape (k,), r[0] = p[0] = 0."""
+    """Return (low, high), between which beta keeps the order; r[0] = p[0] = 0."""
     slope = np.diff(p) / np.diff(r)
     low = -1 / slope.max() if slope.max() > 0 else -np.inf
     high = -1 / slope.min() if slope.min() < 0 else np.inf
