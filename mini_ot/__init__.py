@@ -1,4 +1,4 @@
-"""mini_ot: generative modelling by transport, small enough to read in an afternoon.
+"""mini_ot: generative modelling by transport, written to be read.
 
 Import it as ``import mini_ot as mo``.
 Nothing heavy is loaded before it is used: every public name is found in its module on first access.
