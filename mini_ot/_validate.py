@@ -29,6 +29,16 @@ def samples(x, name: str = "x", *, dim: int | None = None, at_least: int = 1) ->
     return np.ascontiguousarray(array)
 
 
+def column_spread(x, name: str) -> np.ndarray:
+    """Return the standard deviation of each column of checked samples, and check that none is zero."""
+    size = np.abs(x).max(axis=0)
+    size[size == 0] = 1.0
+    relative = (x / size).std(axis=0)  # of numbers up to one, whose squares do not overflow
+    if not (relative > 1e-12).all():
+        raise ValueError(f"{name} must vary in every column, got a constant column {relative.argmin()}")
+    return size * relative
+
+
 def vector(values, name: str, dim: int | None = None) -> np.ndarray:
     """Return `values` as a finite float64 vector of `dim` numbers; a single row or number is one, too."""
     wanted = f"{name} must be a vector of {'d' if dim is None else dim} finite numbers"

@@ -5,8 +5,8 @@ from scipy.optimize import minimize
 
 from ._jit import by_rows, fast_exp, fast_max, fast_sum, jit
 from ._progress import progress
-from ._validate import samples, vector
-from .density import LOG_2PI, Density, as_bandwidth, column_spread, log_kernel_sums
+from ._validate import column_spread, samples, vector
+from .density import LOG_2PI, Density, as_bandwidth, log_kernel_sums
 
 
 @jit
@@ -153,7 +153,7 @@ def conditional_kde(z, y, *, bandwidth="likelihood", groups=None) -> Conditional
                 f"bandwidth must be a pair (bandwidth_z, bandwidth_y), got {bandwidth!r}"
             ) from None
         return ConditionalDensity(z, y, as_bandwidth(bandwidth_z, q), as_bandwidth(bandwidth_y, p))
-    spread = np.concatenate([column_spread(z, "z"), column_spread(y, "y")])
+    spread = np.concatenate([column_spread(z, "z"), column_spread(y, "y")]) * np.sqrt(n / (n - 1))
     start = np.full(q + p, -np.log(n) / (q + p + 4))
     if bandwidth == "scott":
         scott = spread * np.exp(start)

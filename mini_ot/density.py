@@ -8,7 +8,7 @@ from scipy.special import ndtr
 
 from ._jit import by_rows, fast_exp, fast_max, fast_sum, jit, wide_vectors
 from ._progress import progress
-from ._validate import count, generator, positive, samples
+from ._validate import column_spread, count, generator, positive, samples
 
 LOG_2PI = np.log(2 * np.pi)
 
@@ -174,7 +174,7 @@ def kde(x, *, bandwidth="likelihood") -> Density:
         return Density(x, as_bandwidth(bandwidth, x.shape[1]))
     x = samples(x, "x", at_least=2).astype(np.float64)
     n, d = x.shape
-    sd = column_spread(x, "x")
+    sd = column_spread(x, "x") * np.sqrt(len(x) / (len(x) - 1))
     scott = n ** (-1 / (d + 4))
     if bandwidth == "scott":
         return Density(x, scott * sd)
@@ -210,15 +210,6 @@ def kde(x, *, bandwidth="likelihood") -> Density:
         )
         return Density(x, np.exp(low) * sd)
     return Density(x, np.exp(found.x) * sd)
-
-
-def column_spread(x, name):
-    sd = x.std(axis=0, ddof=1)
-    if not (sd > 1e-12 * np.abs(x).max(axis=0)).all():
-        raise ValueError(
-            f"{name} must vary in every column, got a constant column {int(sd.argmin())}; pass a bandwidth"
-        )
-    return sd
 
 
 def as_bandwidth(bandwidth, dim):

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from ._validate import samples, vector
+from ._validate import column_spread, samples, vector
 
 
 class Map:
@@ -237,14 +237,7 @@ def whitening(x) -> AffineMap:
     Columns are divided by their standard deviations first, so that only their correlation must be regular.
     """
     x = samples(x, "x", at_least=2).astype(np.float64)
-    size = np.abs(x).max(axis=0)
-    size[size == 0] = 1.0
-    relative = (x / size).std(axis=0)  # of numbers up to one, whose squares do not overflow
-    if not (relative > 1e-12).all():
-        raise ValueError(
-            f"x must spread out in all {x.shape[1]} directions, got a constant column {relative.argmin()}"
-        )
-    spread = size * relative
+    spread = column_spread(x, "x")
     white, factor = affine_map(x / spread), np.sqrt(len(x) / (len(x) - 1))
     return AffineMap(factor * white.matrix / spread, factor * white.shift)
 

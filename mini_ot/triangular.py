@@ -12,7 +12,7 @@ import numpy as np
 from ._monotone import Component
 from ._progress import progress as progress_bar
 from ._triangular_fit import climb, summed
-from ._validate import count, generator, one_of, samples, split, vector
+from ._validate import column_spread, count, generator, one_of, samples, split, vector
 from .density import LOG_2PI
 from .maps import Map, _moments
 from .targets import Target
@@ -124,7 +124,7 @@ def triangular_map(
     Marzouk, Moselhy, Parno and Spantini (2016); Baptista, Marzouk and Zahm (2024).
     """
     x = samples(x, "x", at_least=2).astype(np.float64)
-    _check_columns("x", x)
+    column_spread(x, "x")
     return _learn(x, "x", 0, degree, held_out, rng, progress)
 
 
@@ -219,7 +219,7 @@ def conditional_map(
     """
     z, y = (samples(v, name, at_least=2).astype(np.float64) for v, name in ((z, "z"), (y, "y")))
     _same_rows(z, y)
-    _check_columns("y", y), _check_columns("z", z)
+    column_spread(y, "y"), column_spread(z, "z")
     p = y.shape[1]
     return ConditionalMap(_learn(np.hstack([y, z]), "y and z together", p, degree, held_out, rng, progress))
 
@@ -231,12 +231,6 @@ def _same_rows(z, y):
 
 def _pulled_back(value, log_det):
     return log_det - 0.5 * (value**2).sum(axis=1) - 0.5 * value.shape[1] * LOG_2PI
-
-
-def _check_columns(name, x):
-    flat = x.std(axis=0) <= 1e-12 * np.abs(x).max(axis=0)
-    if flat.any():
-        raise ValueError(f"{name} must vary in every column, got a constant column {int(flat.argmax())}")
 
 
 def _learn(x, name, first, degree, held_out, rng, show) -> TriangularMap:

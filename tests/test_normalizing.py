@@ -289,7 +289,7 @@ def test_the_held_out_samples_are_drawn_at_random(flow):
             ValueError,
             "x must spread out in all 2 directions",
         ),
-        (np.c_[np.arange(100.0), np.ones(100)], {}, ValueError, "x must spread out in all 2 directions"),
+        (np.c_[np.arange(100.0), np.ones(100)], {}, ValueError, "x must vary in every column"),
         (np.zeros((1, 2)), {}, ValueError, r"x must be an array of shape \(n, d\) with n >= "),
         (np.full((100, 2), np.nan), {}, ValueError, "x must be finite"),
         (np.zeros((3, 3, 3)), {}, ValueError, r"x must be an array of shape \(n, d\)"),

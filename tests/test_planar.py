@@ -251,7 +251,7 @@ def test_bad_samples_and_settings(fit):
     x = mo.Banana().sample(40, rng=0)
     for bad, message in (
         (np.c_[x[:, 0], x[:, 0]], "x must spread out in all 2 directions"),
-        (np.c_[x[:, 0], np.ones(40)], "x must spread out in all 2 directions"),
+        (np.c_[x[:, 0], np.ones(40)], "x must vary in every column"),
         (np.where(x > 5, np.nan, x), "x must be finite"),
         (x[:1], "with n >= 2"),
     ):
