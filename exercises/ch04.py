@@ -395,9 +395,11 @@ rate_exercise = Exercise(
     1. With $\int \partial_t \rho_t = 0$,
 
     $$
-    \frac{d}{dt} \int \rho_t \log \frac{\rho_t}{\mu} = \int \partial_t \rho_t \log \frac{\rho_t}{\mu}
-    = - \int \operatorname{div}(\rho_t u_t) \log \frac{\rho_t}{\mu}
-    = \int \rho_t\, u_t \cdot \nabla \log \frac{\rho_t}{\mu} = - \int \rho_t |u_t|^2 .
+    \begin{aligned}
+    \frac{d}{dt} \int \rho_t \log \frac{\rho_t}{\mu} &= \int \partial_t \rho_t \log \frac{\rho_t}{\mu}
+    = - \int \operatorname{div}(\rho_t u_t) \log \frac{\rho_t}{\mu} \\
+    &= \int \rho_t\, u_t \cdot \nabla \log \frac{\rho_t}{\mu} = - \int \rho_t |u_t|^2 .
+    \end{aligned}
     $$
 
     2. Write $m_t = m e^{-t}$.
