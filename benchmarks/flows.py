@@ -10,26 +10,23 @@ With --out every result is appended as a line of JSON, and what stands there alr
 Imports, compilation and measuring are off the clock.
 """
 
-import os
+import benchmarks._one_thread  # noqa: F401  isort: skip
 
-ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "MINI_OT_NUM_THREADS")
-os.environ.update(dict.fromkeys(ONE_THREAD, "1"))  # read when the libraries below are loaded
+import argparse
+import json
+import platform
+import time
+from collections import defaultdict
+from functools import partial
+from importlib.metadata import PackageNotFoundError, version
+from itertools import product
+from pathlib import Path
 
-import argparse  # noqa: E402
-import json  # noqa: E402
-import platform  # noqa: E402
-import time  # noqa: E402
-from collections import defaultdict  # noqa: E402
-from functools import partial  # noqa: E402
-from importlib.metadata import PackageNotFoundError, version  # noqa: E402
-from itertools import product  # noqa: E402
-from pathlib import Path  # noqa: E402
+import numpy as np
 
-import numpy as np  # noqa: E402
-
-import mini_ot as mo  # noqa: E402
-from benchmarks import _peers  # noqa: E402
-from benchmarks._quality import floors, quality  # noqa: E402
+import mini_ot as mo
+from benchmarks import _peers
+from benchmarks._quality import floors, quality
 
 N = 10_000
 WARM = 0.1  # budget of a first run that counts nowhere: it imports and compiles

@@ -8,17 +8,17 @@ Beside each result stands its largest error over that of float64, relative to th
 
 import os
 
-ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "MINI_OT_NUM_THREADS")
-os.environ.update(dict.fromkeys(ONE_THREAD, "1"))  # read when the libraries below are loaded
+import benchmarks._one_thread  # noqa: F401  isort: skip
+
 os.environ["XLA_FLAGS"] = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
 
-import argparse  # noqa: E402
+import argparse
 
-import numpy as np  # noqa: E402
-from scipy.spatial.distance import cdist  # noqa: E402
+import numpy as np
+from scipy.spatial.distance import cdist
 
-import mini_ot as mo  # noqa: E402
-from benchmarks._side_by_side import header, side_by_side  # noqa: E402
+import mini_ot as mo
+from benchmarks._side_by_side import header, side_by_side
 
 try:
     import jax

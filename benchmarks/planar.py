@@ -6,18 +6,15 @@ left out where it is not installed.  ``--steps 20000 --seeds 4`` trains longer a
 normflows computes in float32 by default, mini_ot in float64.
 """
 
-import os
+import benchmarks._one_thread  # noqa: F401  isort: skip
 
-ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "MINI_OT_NUM_THREADS")
-os.environ.update(dict.fromkeys(ONE_THREAD, "1"))  # read when the libraries below are loaded
+import argparse
+import time
 
-import argparse  # noqa: E402
-import time  # noqa: E402
+import numpy as np
 
-import numpy as np  # noqa: E402
-
-import mini_ot as mo  # noqa: E402
-from benchmarks._side_by_side import header, side_by_side  # noqa: E402
+import mini_ot as mo
+from benchmarks._side_by_side import header, side_by_side
 
 try:
     import normflows as nf
