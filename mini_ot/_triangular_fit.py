@@ -14,7 +14,7 @@ _PER_COEFFICIENT = 10  # samples that the search asks for
 
 def climb(found, k, box, tried, u, train, test, record, bar):
     """Put the best degree's component and coefficients into ``found[k]``; return why the search ended."""
-    best, (component, coefficients) = None, found[k]
+    best, (component, coefficients), with_prior = None, found[k], _with_prior(train)
     reason = f"degree {tried[-1]} is the highest tried" if len(tried) > 1 else ""
     for degree in tried:
         new = Component(*box, degree)
@@ -24,7 +24,7 @@ def climb(found, k, box, tried, u, train, test, record, bar):
         component, coefficients = new, component.raised(coefficients, new)
         if best is None:
             found[k] = component, coefficients  # filled in place, so that an interrupted fit counts
-        ended = maximise_likelihood(component, train, coefficients, 1e-6)
+        ended = maximise_likelihood(component, with_prior, coefficients, 1e-6)
         reason = reason or ended
         on_train, on_test = (log_likelihoods(component, part, coefficients) for part in (train, test))
         record.append((degree, on_train.mean(), on_test.mean()))
@@ -34,8 +34,19 @@ def climb(found, k, box, tried, u, train, test, record, bar):
         if degree - found[k][0].degree >= _PATIENCE:
             reason = f"held-out likelihood has not risen for {_PATIENCE} degrees"
             break
-    maximise_likelihood(found[k][0], u, found[k][1], 1e-7)
+    maximise_likelihood(found[k][0], _with_prior(u), found[k][1], 1e-7)
     return reason
+
+
+def _with_prior(x):
+    """Return the samples and points of the Gaussian with their moments, each with the weight of one point.
+
+    The Gaussian counts a little, as a prior: f cannot run away where there are no samples, and for degree 1
+    nothing changes.
+    """
+    normal = np.random.default_rng(0).standard_normal((_PRIOR_POINTS, x.shape[1]))
+    share = min(_PRIOR_SHARE, _PRIOR_SAMPLES / len(x))
+    return [(x, (1 - share) / len(x)), (affine_map(normal, x)(normal), share / _PRIOR_POINTS)]
 
 
 def _clearly_positive(gains):
@@ -60,16 +71,12 @@ def log_likelihoods(component, x, coefficients) -> np.ndarray:
     return np.log(slope) - 0.5 * value**2
 
 
-def maximise_likelihood(component, x, coefficients, tolerance: float) -> str:
-    """Maximise the mean log-likelihood by damped Gauss-Newton steps, in place; return why they ended.
+def maximise_likelihood(component, parts, coefficients, tolerance: float) -> str:
+    """Maximise the weighted log-likelihood by damped Gauss-Newton steps, in place; return why they ended.
 
     The matrix is that of f and log f' made linear in the coefficients, which at the true law is the Hessian.
-    Points of the Gaussian with the moments of `x` count a little, as a prior: f cannot run away where there
-    are no samples, and for degree 1 nothing changes.
+    `parts` are pairs of points and the weight of each of them.
     """
-    normal = np.random.default_rng(0).standard_normal((_PRIOR_POINTS, x.shape[1]))
-    share = min(_PRIOR_SHARE, _PRIOR_SAMPLES / len(x))
-    parts = [(x, (1 - share) / len(x)), (affine_map(normal, x)(normal), share / _PRIOR_POINTS)]
     damping, loss = 1e-3, _loss(component, parts, coefficients)
     for _ in range(_STEPS):
         gradient, matrix = _quadratic_model(component, parts, coefficients)

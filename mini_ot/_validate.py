@@ -63,6 +63,12 @@ def two_clouds(x, y, *, at_least: int = 1, same_size: bool = False) -> tuple[np.
     return x, y
 
 
+def same_rows(z, y) -> None:
+    """Check that outcomes `z` and covariates `y` have one row each."""
+    if len(z) != len(y):
+        raise ValueError(f"z and y must have the same number of rows, got {len(z)} and {len(y)}")
+
+
 def generator(rng) -> np.random.Generator:
     """Return a numpy Generator from a seed, a SeedSequence, a Generator or None (fresh entropy)."""
     try:

@@ -5,7 +5,7 @@ from scipy.optimize import minimize
 
 from ._jit import by_rows, fast_exp, fast_max, fast_sum, jit
 from ._progress import progress
-from ._validate import column_spread, samples, vector
+from ._validate import column_spread, same_rows, samples, vector
 from .density import LOG_2PI, Density, as_bandwidth, log_kernel_sums
 
 
@@ -84,8 +84,7 @@ class ConditionalDensity:
         """Return log rho(z_i | y_i) for outcomes `z` (n, q) and covariates `y` (n, p), as shape (n,)."""
         z = samples(z, "z", dim=self.z.shape[1])
         y = samples(y, "y", dim=self.y.shape[1])
-        if len(z) != len(y):
-            raise ValueError(f"z and y must have the same number of rows, got {len(z)} and {len(y)}")
+        same_rows(z, y)
         flat = np.zeros(len(self.z))
         u, v = y / self.bandwidth_y, self.y / self.bandwidth_y
         joint = log_kernel_sums(
@@ -142,8 +141,7 @@ def conditional_kde(z, y, *, bandwidth="likelihood", groups=None) -> Conditional
     Rosenblatt (1969) for the ratio; Hall, Racine and Li (2004) for the bandwidths.
     """
     z, y = samples(z, "z", at_least=2).astype(np.float64), samples(y, "y", at_least=2).astype(np.float64)
-    if len(z) != len(y):
-        raise ValueError(f"z and y must have the same number of rows, got {len(z)} and {len(y)}")
+    same_rows(z, y)
     (n, q), p = z.shape, y.shape[1]
     if not isinstance(bandwidth, str):
         try:

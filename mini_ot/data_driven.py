@@ -11,7 +11,7 @@ import numpy as np
 
 from ._features import RADIUS, Features, full_matrices, packed, propose, push
 from ._progress import progress
-from ._validate import count, fraction, generator, positive, samples, two_clouds
+from ._validate import count, fraction, generator, positive, samples, split, two_clouds
 from .maps import Composition, SmoothMap, affine_map
 
 _FOR_GRAM = 2000  # samples of each cloud that are enough for the matrix G
@@ -272,13 +272,11 @@ def _prepare(x, y, rng, neighbours, held_out):
     x, y, rng = x.astype(np.float64), y.astype(np.float64), generator(rng)
     held_out = fraction(held_out, "held_out")
     first = affine_map(x, y)
-    clouds, test = [np.ascontiguousarray(p.T) for p in (first(x), y)], None
+    clouds, test = (first(x), y), None
     if held_out:
-        shuffled = [p[:, rng.permutation(p.shape[1])] for p in clouds]
-        cut = [max(1, int(held_out * p.shape[1])) for p in clouds]
-        test = tuple(np.ascontiguousarray(p[:, :k]) for p, k in zip(shuffled, cut, strict=True))
-        clouds = [np.ascontiguousarray(p[:, k:]) for p, k in zip(shuffled, cut, strict=True)]
-    return (*clouds, test), first, rng
+        clouds, test = zip(*(split(p, held_out, rng) for p in clouds), strict=True)
+        test = tuple(np.ascontiguousarray(p.T) for p in test)
+    return (*(np.ascontiguousarray(p.T) for p in clouds), test), first, rng
 
 
 def _limited_step(z, y, features, beta):

@@ -224,14 +224,14 @@ def _flow(x, propose, at_least, rng, steps, whiten, held_out, patience, show):
     best_at, idle, stopped = 0, 0, f"all {steps} steps done"
     try:
         for k in bar(range(1, steps + 1), label="normalizing flow", show=show):
-            step, new = _ascent(propose(state[0][0], rng), state[0], history["training"][-1], whiten)
+            step, new, value = _ascent(propose(state[0][0], rng), state[0], history["training"][-1], whiten)
             idle = 0 if step else idle + 1
             if idle == _IDLE:
                 stopped = f"converged: {_IDLE} proposals in a row raised nothing"
                 break
             if not step:
                 continue
-            if _likelihood(*new) - history["training"][0] > _MUCH and not _inverts(maps + step):
+            if value - history["training"][0] > _MUCH and not _inverts(maps + step):
                 stopped = f"diverged at step {k}: the likelihood has no bound, as on repeated or few samples"
                 warnings.warn(f"{stopped}; the last good map is returned", RuntimeWarning, stacklevel=3)
                 break
@@ -239,7 +239,7 @@ def _flow(x, propose, at_least, rng, steps, whiten, held_out, patience, show):
             maps = maps + step
             if cut:
                 history["held_out"].append(_likelihood(*state[1]))
-            history["training"].append(_likelihood(*state[0]))
+            history["training"].append(value)
             if not cut:
                 continue
             if history["held_out"][-1] > history["held_out"][best_at]:
@@ -257,7 +257,7 @@ def _flow(x, propose, at_least, rng, steps, whiten, held_out, patience, show):
 
 
 def _ascent(elementary, now, value, whiten):
-    """Return the longest of some ever shorter steps that raises the likelihood, and where it leads."""
+    """Return the longest of some ever shorter steps that raises the likelihood, where it leads, its value."""
     share = 1.0
     while share >= _SHORTEST:
         step = [elementary(share)]
@@ -265,10 +265,10 @@ def _ascent(elementary, now, value, whiten):
         if whiten and np.isfinite(new[0]).all():
             step.append(whitening(new[0]))
             new = _moved(*new, step[1:])
-        if _likelihood(*new) >= value:
-            return step, new
+        if (raised := _likelihood(*new)) >= value:
+            return step, new, raised
         share /= 2
-    return [], now
+    return [], now, value
 
 
 def _inverts(maps):

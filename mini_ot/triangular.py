@@ -12,7 +12,7 @@ import numpy as np
 from ._monotone import Component
 from ._progress import progress as progress_bar
 from ._triangular_fit import climb, summed
-from ._validate import column_spread, count, generator, one_of, samples, split, vector
+from ._validate import column_spread, count, generator, one_of, same_rows, samples, split, vector
 from .density import LOG_2PI
 from .maps import Map, _moments
 from .targets import Target
@@ -175,7 +175,7 @@ class ConditionalMap:
     def log_density(self, z, y) -> np.ndarray:
         """Return log rho(z_i | y_i) for outcomes `z` (n, q) and covariates `y` (n, p), as shape (n,)."""
         z, y = samples(z, "z", dim=self._map.dim), samples(y, "y", dim=self._p)
-        _same_rows(z, y)
+        same_rows(z, y)
         return _pulled_back(*self._map._evaluate((np.hstack([y, z]) - self._map.mean) / self._map.scale))
 
     def __repr__(self) -> str:
@@ -218,15 +218,10 @@ def conditional_map(
     Marzouk, Moselhy, Parno and Spantini (2016), section 6.
     """
     z, y = (samples(v, name, at_least=2).astype(np.float64) for v, name in ((z, "z"), (y, "y")))
-    _same_rows(z, y)
+    same_rows(z, y)
     column_spread(y, "y"), column_spread(z, "z")
     p = y.shape[1]
     return ConditionalMap(_learn(np.hstack([y, z]), "y and z together", p, degree, held_out, rng, progress))
-
-
-def _same_rows(z, y):
-    if len(z) != len(y):
-        raise ValueError(f"z and y must have the same number of rows, got {len(z)} and {len(y)}")
 
 
 def _pulled_back(value, log_det):

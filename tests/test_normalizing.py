@@ -268,8 +268,13 @@ def test_a_step_is_halved_until_the_likelihood_rises():
     """The best stretch is by 1 / 0.9; of 2, 3/2, 5/4, 9/8, ... the first to do no harm is 9/8."""
     z = 0.9 * white(np.arange(100.0)[:, None])
     value = normalizing._likelihood(z, 0.0)
-    step, _ = normalizing._ascent(lambda share: AffineMap([[1 + share]], [0.0]), (z, 0.0), value, False)
+
+    def stretch(share):
+        return AffineMap([[1 + share]], [0.0])
+
+    step, new, raised = normalizing._ascent(stretch, (z, 0.0), value, False)
     assert step[0].matrix == 1.125
+    assert raised == normalizing._likelihood(*new)
 
 
 @both
