@@ -89,10 +89,16 @@ class Handler(SimpleHTTPRequestHandler):
         return io.BytesIO(body)
 
 
+class Server(ThreadingHTTPServer):
+    request_queue_size = (
+        128  # the default of 5 turns connections away when a page asks for many files at once
+    )
+
+
 @contextmanager
 def served(folder: Path):
     """Serve a folder on a free port of this machine; gives the address."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=str(folder)))
+    server = Server(("127.0.0.1", 0), partial(Handler, directory=str(folder)))
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     try:
@@ -177,6 +183,21 @@ def visit(browser, base: str, path: str, *, size=DESKTOP, theme="light", folder:
         context.close()
 
 
+# Playwright's own "networkidle" was seen never to come, though nothing was missing on the page.
+QUIET = """async () => {
+  const wait = milliseconds => new Promise(done => setTimeout(done, milliseconds));
+  const until = Date.now() + 20000;
+  const waiting = () => document.fonts.status !== 'loaded' || 
+    [...document.images].some(i => !i.complete && i.loading !== 'lazy');
+  for (let files = -1; Date.now() < until;) {
+    const now = performance.getEntriesByType('resource').length;
+    if (now === files && !waiting()) return;
+    files = now;
+    await wait(500);
+  }
+}"""
+
+
 def settle(page) -> None:
     """Wait until formulas and widgets stand."""
     if page.locator("script[src*='mathjax']").count():
@@ -189,7 +210,7 @@ def settle(page) -> None:
             ".jupyter-widgets.widget-vbox').length >= views",
             arg=views,
         )
-    page.wait_for_load_state("networkidle")
+    page.evaluate(QUIET)
 
 
 def picture(page, number: int = 0):
