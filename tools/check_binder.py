@@ -38,6 +38,7 @@ WANTED = [
     "matplotlib",
     "ipywidgets",
     "tqdm",
+    "scikit-learn",
     "ipykernel",
     "jupyterlab",
     "jupyterlab-myst",
