@@ -187,7 +187,7 @@ def visit(browser, base: str, path: str, *, size=DESKTOP, theme="light", folder:
 QUIET = """async () => {
   const wait = milliseconds => new Promise(done => setTimeout(done, milliseconds));
   const until = Date.now() + 20000;
-  const waiting = () => document.fonts.status !== 'loaded' || 
+  const waiting = () => document.fonts.status !== 'loaded' ||
     [...document.images].some(i => !i.complete && i.loading !== 'lazy');
   for (let files = -1; Date.now() < until;) {
     const now = performance.getEntriesByType('resource').length;
