@@ -51,6 +51,19 @@ class Pushed:
         return mo.pushforward_log_density(self.T, self.reference.log_density, points)
 
 
+class Sampled:
+    """The law of fresh normal points moved by a function that gives no density."""
+
+    def __init__(self, function):
+        self.function = function
+
+    def sample(self, n, rng):
+        return self.function(mo.StandardNormal().sample(n, rng=rng))
+
+    def log_density(self, points):
+        return None
+
+
 class Particles:
     """The arrived particles of a flow: no generator of new points, so look at the copy ratio."""
 
@@ -102,10 +115,40 @@ def data_driven_backwards(x, y, budget, seed):
     return PulledBack(mo.data_driven_flow(y, reference(x, seed), rng=seed, **smoother))
 
 
+def fitted_backwards(name):
+    """Return the method that fits the map of this name, from data to noise, by their likelihood."""
+    return lambda x, y, seed: PulledBack(getattr(mo, name)(y, rng=seed, progress=False))
+
+
+def mmd_flow(x, y, seed):
+    """A Gaussian kernel that narrows, on a quarter of the points: its sums grow with their square."""
+    few = len(y) // 4
+    widths = np.geomspace(1.0, 0.1, 8) * np.sqrt(y.var(axis=0).sum())
+    flow = mo.mmd_flow(x[:few], y[:few], kernel=[mo.Gaussian(h) for h in widths], steps=200, rng=seed)
+    return Pushed(flow, density=False)
+
+
+def entropic(x, y, seed):
+    """The barycentric map of an entropic plan of 2,000 points of each cloud."""
+    plan = mo.sinkhorn(x[:2000], y[:2000], epsilon=0.01)
+    return Sampled(lambda points: plan.map(points))
+
+
 TRUTH = "true samples"
 WITHOUT_BUDGET = {  # name: (the package that it needs, the method)
     "mini_ot affine_map": ("mini-ot", lambda x, y, seed: Pushed(mo.affine_map(x, y))),
     "mini_ot kde": ("mini-ot", lambda x, y, seed: mo.kde(y)),
+    "mini_ot triangular_map": ("mini-ot", fitted_backwards("triangular_map")),
+    "mini_ot dual_ascent_flow": ("mini-ot", fitted_backwards("dual_ascent_flow")),
+    "mini_ot normalizing_flow": ("mini-ot", fitted_backwards("normalizing_flow")),
+    "mini_ot planar_flow": ("mini-ot", fitted_backwards("planar_flow")),
+    "mini_ot radial_flow": ("mini-ot", fitted_backwards("radial_flow")),
+    "mini_ot entropic map, 2,000 points": ("mini-ot", entropic),
+    "mini_ot back-and-forth on samples": (
+        "mini-ot",
+        lambda x, y, seed: Pushed(mo.back_and_forth_samples(x, y, rng=seed)),
+    ),
+    "mini_ot MMD flow, 2,500 points": ("mini-ot", mmd_flow),
     "mini_ot sliced flow": ("mini-ot", lambda x, y, seed: Pushed(sliced(x, y, seed), density=False)),
     "mini_ot sliced flow, longer": (
         "mini-ot",
