@@ -4,7 +4,6 @@ import time
 from collections.abc import Callable
 
 import numpy as np
-from scipy.spatial import KDTree
 
 import mini_ot as mo
 
@@ -31,15 +30,6 @@ def _total_variation(points, side):
     return float((abs(share - truth).sum() + 1 - share.sum()) / 2)
 
 
-def copy_ratio(points, fresh, training) -> float:
-    """Return the median distance of `points` to the nearest training point, over that of fresh true samples.
-
-    About 1 for a model that has learnt the law, near 0 for one that hands out its training set.
-    """
-    tree = KDTree(training)
-    return float(np.median(tree.query(points)[0]) / np.median(tree.query(fresh)[0]))
-
-
 def quality(model, target, training, test, fresh, rng) -> dict[str, float | None]:
     """Measure a model with ``.sample(n, rng)`` and ``.log_density(points)``, which may return None.
 
@@ -56,7 +46,7 @@ def quality(model, target, training, test, fresh, rng) -> dict[str, float | None
         "sw2": mo.sliced_w2(points, fresh),
         "ed": mo.energy_distance(points, fresh),
         "w2": mo.w2(points[:FEW], fresh[:FEW]),
-        "copy": copy_ratio(points, fresh, training),
+        "copy": mo.copy_ratio(points, training, fresh),
         "per_second": len(points) / max(seconds, 1e-6),
     }
     if isinstance(target, mo.Checkerboard):
@@ -71,7 +61,7 @@ def floors(target, training, n: int, rng) -> dict[str, list[float]]:
         "sw2": (n, mo.sliced_w2),
         "ed": (n, mo.energy_distance),
         "w2": (min(n, FEW), mo.w2),
-        "copy": (n, lambda a, b: copy_ratio(a, b, training)),
+        "copy": (n, lambda a, b: mo.copy_ratio(a, training, b)),
     }
     if isinstance(target, mo.Checkerboard):
         cases["tv16"] = MANY, lambda a, b: board_errors(a)[1]

@@ -77,19 +77,6 @@ class Particles:
         return None
 
 
-class PulledBack:
-    """The model of data that a map takes to the standard normal."""
-
-    def __init__(self, T):
-        self.T, self.reference = T, mo.StandardNormal()
-
-    def sample(self, n, rng):
-        return self.T.inverse(self.reference.sample(n, rng=rng))
-
-    def log_density(self, points):
-        return mo.pullback_log_density(self.T, self.reference.log_density, points)
-
-
 def sliced(x, y, seed, **settings):
     return mo.sliced_mmd_flow(x, y, rng=seed, **settings)
 
@@ -112,12 +99,12 @@ def data_driven(x, y, budget, seed):
 def data_driven_backwards(x, y, budget, seed):
     """The flow from data to noise: a smoother density, but samples need the inverse of its maps."""
     smoother = {**settings(budget), "neighbours": 400, "ridge": 1e-3}
-    return PulledBack(mo.data_driven_flow(y, reference(x, seed), rng=seed, **smoother))
+    return mo.MapModel(mo.data_driven_flow(y, reference(x, seed), rng=seed, **smoother), backwards=True)
 
 
 def fitted_backwards(name):
     """Return the method that fits the map of this name, from data to noise, by their likelihood."""
-    return lambda x, y, seed: PulledBack(getattr(mo, name)(y, rng=seed, progress=False))
+    return lambda x, y, seed: mo.MapModel(getattr(mo, name)(y, rng=seed, progress=False), backwards=True)
 
 
 def mmd_flow(x, y, seed):
