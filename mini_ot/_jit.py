@@ -152,6 +152,7 @@ def warmup() -> None:
         mmd,
         normalizing,
         planar,
+        posteriors,
         sliced,
         triangular,
         two_sided,
@@ -177,6 +178,7 @@ def warmup() -> None:
     for kernel in (gaussian, kernels.Energy()):
         mmd.mmd_flow(x, x**3, kernel=kernel, steps=2)
     entropic.sinkhorn(x, x + 1, epsilon=1.0)
+    posteriors.Epidemic().infected(np.zeros((1, 3)))
     for scheme in ("monotone", "newton"):
         dirichlet.monge_ampere(lambda p: 1 + p[:, 0], lambda p: (p**2).sum(axis=1), n=4, scheme=scheme)
     bump = np.exp(-(np.linspace(-2, 2, 16) ** 2))
