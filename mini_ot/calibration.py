@@ -14,7 +14,7 @@ from ._validate import _describe, count, generator, samples
 
 
 class Calibration:
-    """Ranks of true parameters among posterior draws: what :func:`simulation_based_calibration` returns.
+    """Ranks of true parameters among draws: what :func:`mini_ot.simulation_based_calibration` returns.
 
     Attributes
     ----------

@@ -20,7 +20,7 @@ _FEW, _MANY = 0.15, 0.5  # acceptance outside of which the length of the steps i
 
 
 class Chains:
-    """Draws of several Markov chains: what :func:`metropolis` returns.
+    """Draws of several Markov chains: what :func:`mini_ot.metropolis` returns.
 
     Attributes
     ----------

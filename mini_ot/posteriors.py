@@ -7,8 +7,8 @@ import numpy as np
 from scipy.special import gammaln, logsumexp
 
 from ._epidemic import infected
-from ._inverse_problem import InverseProblem
 from ._validate import count, positive, samples, vector
+from .inverse_problem import InverseProblem
 from .targets import LOG_2PI, Target
 
 
