@@ -10,7 +10,7 @@ import numpy as np
 from scipy.special import chdtrc
 
 from ._progress import progress as progress_bar
-from ._validate import _describe, count, generator, samples
+from ._validate import _describe, count, generator, positive, samples
 
 
 class Calibration:
@@ -40,8 +40,8 @@ class Calibration:
         """Return the lowest and highest count that one bin has with probability `level` if all is well."""
         from scipy.stats import binom  # takes long to load
 
-        if not 0 < level < 1:
-            raise ValueError(f"level must be between 0 and 1, got {level!r}")
+        if positive(level, "level") >= 1:
+            raise ValueError(f"level must be below 1, got {level}")
         low, high = binom.ppf([(1 - level) / 2, (1 + level) / 2], len(self.ranks), 1 / self.bins)
         return int(low), int(high)
 

@@ -45,6 +45,8 @@ class MapModel:
         self.reference = StandardNormal(T.dim) if reference is None else reference
         if not hasattr(self.reference, "sample") or not hasattr(self.reference, "log_density"):
             raise TypeError(f"reference must have sample and log_density, got {_describe(reference)}")
+        if getattr(self.reference, "dim", self.dim) != self.dim:
+            raise ValueError(f"reference must have dimension {self.dim}, got {self.reference.dim}")
 
     def sample(self, n: int, rng=None) -> np.ndarray:
         """Draw `n` independent samples, shape (n, d)."""
@@ -56,6 +58,7 @@ class MapModel:
 
         Raises NotImplementedError where the map has no log-determinant, or no inverse that it needs.
         """
+        x = samples(x, "x", dim=self.dim)
         law = pullback_log_density if self.backwards else pushforward_log_density
         return law(self.T, self.reference.log_density, x)
 

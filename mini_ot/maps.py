@@ -68,10 +68,10 @@ class Map:
         raise NotImplementedError
 
     def _inverse(self, y: np.ndarray) -> np.ndarray:
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} has no inverse")
 
     def _log_det(self, x: np.ndarray) -> np.ndarray:
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} has no log-determinant, so it gives no density")
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(dim={self.dim}, steps={len(self.steps)})"
