@@ -239,6 +239,7 @@ def test_an_epidemic_obeys_the_final_size_equation():
     assert np.isclose(left, 762 * np.exp(-beta / gamma * removed / 763), rtol=0.02)
 
 
+@pytest.mark.jit
 def test_epidemic_counts_have_the_model_s_mean_and_variance():
     flu = mo.Epidemic()
     theta = np.tile([[0.2, -0.3, 0.5]], (20_000, 1))
