@@ -275,3 +275,23 @@ def test_a_worker_dies_in_the_midst_of_an_mmd(client, rng, tmp_path):
     assert mark.exists()
     with dask.config.set(scheduler="synchronous"):
         assert value == chunked.mmd2(x, y, kernel=KERNELS[4], chunk=40)
+
+
+@pytest.mark.jit
+def test_the_leaderboard_outlives_a_worker(client, tmp_path):
+    mark = tmp_path / "died"
+
+    def fragile(y, rng):
+        if not mark.exists():
+            mark.touch()
+            os._exit(1)
+        return mo.kde(y)
+
+    methods = {"kernel density": lambda y, rng: mo.kde(y), "fragile": fragile}
+    targets, options = {"banana": mo.Banana(), "moons": mo.TwoMoons()}, {"n": 100, "repeats": 2, "rng": 3}
+    with client.get_executor(retries=3) as executor:
+        ours = mo.leaderboard(methods, targets, **options, executor=executor, progress=False)
+    assert mark.exists()
+    want = mo.leaderboard(methods, targets, **options, progress=False)
+    assert not [record for record in ours if "error" in record]
+    assert [{**record, "seconds": 0} for record in ours] == [{**record, "seconds": 0} for record in want]
