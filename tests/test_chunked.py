@@ -43,8 +43,13 @@ def in_order():
 
 @pytest.fixture(scope="module")
 def cluster():
-    """Two worker processes with one thread each, watched over by nannies, without a dashboard."""
-    settings = {"n_workers": 2, "threads_per_worker": 1, "dashboard_address": None, "host": "127.0.0.1"}
+    """Two worker processes with one thread each, watched over by nannies, on ports that are free."""
+    settings = {
+        "n_workers": 2,
+        "threads_per_worker": 1,
+        "dashboard_address": "127.0.0.1:0",
+        "host": "127.0.0.1",
+    }
     env = {"MINI_OT_NUM_THREADS": "1"}
     patient = {"distributed.comm.timeouts.connect": WAIT, "distributed.nanny.environ": env}
     with (
