@@ -311,6 +311,11 @@ def test_a_case_depends_on_positions_and_seed_alone():
     assert short == kept
 
 
+def test_methods_do_not_share_their_random_numbers():
+    first, second = run({"a": fit_noise, "b": fit_noise}, {"normal": mo.StandardNormal(2)}, repeats=1)
+    assert first["sliced_w2"] != second["sliced_w2"]
+
+
 def test_threads_give_the_same_numbers_in_the_same_order():
     methods = {"noise": fit_noise, "kde": fit_kde, "broken": fit_nothing}
     with concurrent.futures.ThreadPoolExecutor(3) as executor:
