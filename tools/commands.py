@@ -206,7 +206,7 @@ def stage_style(stage):
 
 def stage_unit(stage):
     """Package, exercises, notebooks' form, commands."""
-    return pytest(stage, "tests", "--ignore=tests/pages", "--durations=5")
+    return pytest(stage, "tests", "--ignore=tests/pages", "--durations=5", *TWO_AT_A_TIME, "loadfile")
 
 
 def stage_no_jit(stage):
