@@ -35,7 +35,8 @@ class Chains:
     r_hat : ndarray, shape (d,)
         See :func:`mini_ot.chains.split_r_hat`: above 1.01, the chains have not yet mixed.
     effective_samples : ndarray, shape (d,)
-        Independent draws that would know the mean as well.
+        Independent draws that would know the mean as well.  Like `r_hat`, NaN for fewer than four draws a
+        chain.
     stopped : str
         Why it ended.
     """
@@ -100,6 +101,7 @@ def effective_samples(draws) -> np.ndarray:
 
     The number of draws over ``1 + 2 sum rho_t``, with autocorrelations rho_t from all half chains and their
     differences, summed by pairs until a pair is negative, and made to fall (Geyer's initial sequence).
+    NaN for fewer than four draws a chain.
 
     References
     ----------
@@ -186,9 +188,9 @@ def metropolis(
     """Draw from a density known up to its constant, by random-walk Metropolis in many chains at once.
 
     Each chain proposes a Gaussian step and takes it with probability ``min(1, pi(new) / pi(old))``.  The
-    steps have ``2.38^2 / d`` times the covariance of all chains' states in the second half of the warm-up,
-    and are made shorter or longer where this accepts under 15 % or over half of them; after the warm-up they
-    are fixed, as the theory needs.
+    steps have ``2.38^2 / d`` times the covariance of all chains' states in the second half of the warm-up.
+    Each time that this accepted under 15 % or over half of them, the warm-up divides or multiplies the
+    covariance by four; after it the steps are fixed, as the theory needs.
 
     Parameters
     ----------
