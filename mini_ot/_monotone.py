@@ -6,6 +6,11 @@ h a polynomial of total degree p - 1.  So the trapezoidal rule gives the integra
 to the last digit, and the inverse solves one quadratic equation.
 Outside a box s goes on as a constant, and so do the terms of c from the third degree on, which would run
 away; those of degree 1 and 2 go on linearly.
+
+Their products run away still, and an inverse, which feeds each coordinate into the next ones, squares what is
+far out over and over.  So a component may be told where its samples end, and their affine map.  Beyond, it
+follows that map: far out in x_<k, f only moves along x_k, as the affine map does; far out in x_k, the slope
+rises to the affine one where it is less.
 """
 
 import math
@@ -28,11 +33,15 @@ class Component:
         Number k of variables.
     degree : int
         Total degree p of c; h has one less.
+    ends : (2, k) array, optional
+        Where f begins to follow the affine function, below and above; nowhere by default.
+    affine : (k,) array, optional
+        Coefficients of that function.
     count : int
         Number of coefficients: first those of c, then those of h, both in products of Legendre polynomials.
     """
 
-    def __init__(self, low, high, degree: int):
+    def __init__(self, low, high, degree: int, ends=None, affine=None):
         low, high = np.asarray(low, dtype=np.float64), np.asarray(high, dtype=np.float64)
         self.low, self.high, self.size, self.degree = low, high, len(low), degree
         self.terms, total = _terms(self.size - 1, degree)
@@ -41,6 +50,9 @@ class Component:
         self.count = len(total) + len(pairs)
         first, last = math.floor(min(low[-1], 0.0) / _STEP), math.ceil(max(high[-1], 0.0) / _STEP)
         self.base = -first  # the knot at zero
+        self.outer = np.outer([-np.inf, np.inf, 0.0], np.ones(self.size))  # ends, and moves of x_k with x_<k
+        if affine is not None:
+            self.outer[:2], self.outer[2] = ends, np.r_[-affine[:-1] / affine[-1], affine[-1]]
         knots = _STEP * np.arange(first, last + 1)
         knots = (2 * knots - low[-1] - high[-1]) / (high[-1] - low[-1])
         self.table = np.ascontiguousarray(np.polynomial.legendre.legvander(knots, degree - 1).T)
@@ -80,7 +92,7 @@ class Component:
         return out
 
     def _packed(self, coefficients):
-        return self.low, self.high, self.terms, self.pairs, self.table, self.base, coefficients
+        return self.low, self.high, self.terms, self.pairs, self.table, self.base, self.outer, coefficients
 
 
 def _terms(variables: int, degree: int):
@@ -133,14 +145,16 @@ def _weighted_sum(first, stop, weight, table, m):
 
 
 @jit
-def _prepare(x, i, low, high, terms, pairs, coefficients, powers, extended, clipped, h):
-    """Return c at x_<k of row i and fill `h`, the polynomial in t that is left there.
+def _prepare(x, i, low, high, terms, pairs, outer, coefficients, powers, extended, clipped, h):
+    """Return c at x_<k of row i, and how far f is moved; fill `h`, the polynomial in t that is left there.
 
     `extended` and `clipped` get the products of Legendre polynomials for c and for h.
     """
-    degree = powers.shape[2] - 1
+    degree, moved = powers.shape[2] - 1, 0.0
     for j in range(len(low) - 1):
-        s = (2.0 * x[i, j] - low[j] - high[j]) / (high[j] - low[j])
+        near = min(max(x[i, j], outer[0, j]), outer[1, j])
+        moved += outer[2, j] * (x[i, j] - near)
+        s = (2.0 * near - low[j] - high[j]) / (high[j] - low[j])
         u = min(max(s, -1.0), 1.0)
         powers[0, j, 0], powers[0, j, 1] = 1.0, u
         for m in range(1, degree):
@@ -161,19 +175,26 @@ def _prepare(x, i, low, high, terms, pairs, coefficients, powers, extended, clip
         h[m] = 0.0
     for e in range(len(pairs)):
         h[pairs[e, 1]] += coefficients[len(terms) + e] * clipped[pairs[e, 0]]
-    return c
+    return c, moved
 
 
 @jit
-def _evaluate(start, stop, x, low, high, terms, pairs, table, base, coefficients, out, gradient):
+def _beyond(last, outer):
+    """Return how far outside the ends the last variable is."""
+    return max(last - outer[1, -1], outer[0, -1] - last, 0.0)
+
+
+@jit
+def _evaluate(start, stop, x, low, high, terms, pairs, table, base, outer, coefficients, out, gradient):
     """Fill out[:, i] = (f, its derivative in the last variable) and, unless it is empty, their gradients."""
     size, (degree, knots), here = len(low), table.shape, len(terms)
     powers, extended, clipped = np.empty((2, size - 1, degree + 1)), np.empty(here), np.empty(here)
     h, in_value, in_slope = np.empty(degree), np.empty(degree), np.empty(degree)
     height, small, weight = np.empty(knots), np.empty(knots), np.empty(knots)
     for i in range(start, stop):
-        c = _prepare(x, i, low, high, terms, pairs, coefficients, powers, extended, clipped, h)
-        way, sign = abs(x[i, size - 1]), (1 if x[i, size - 1] > 0 else -1)
+        c, moved = _prepare(x, i, low, high, terms, pairs, outer, coefficients, powers, extended, clipped, h)
+        last = x[i, size - 1] - moved
+        way, sign = abs(last), (1 if last > 0 else -1)
         room = knots - 1 - base if sign > 0 else base
         whole = int(min(way / _STEP, room))
         rest = way - _STEP * whole
@@ -190,6 +211,11 @@ def _evaluate(start, stop, x, low, high, terms, pairs, table, base, coefficients
             area += _STEP * (_sum_of_softplus(passed[0], passed[1], height, small) - 0.5 * ends)
         out[0, i] = c + sign * area
         out[1, i] = s + share * (s_ahead - s) + _FLOOR
+        beyond, lack = _beyond(last, outer), max(outer[2, size - 1] - out[1, i], 0.0)
+        risen = min(beyond / _STEP, 1.0) if lack > 0 else 0.0
+        more = sign * risen * (beyond - 0.5 * _STEP * risen)
+        out[0, i] += lack * more
+        out[1, i] += lack * risen
         if gradient.shape[1] == 0:
             continue
         for j in range(first, stop):  # the derivative of log(1 + exp(h)), and its weight in the integral
@@ -202,6 +228,8 @@ def _evaluate(start, stop, x, low, high, terms, pairs, table, base, coefficients
         for m in range(degree):
             in_value[m] = _weighted_sum(first, stop, weight, table, m)
             in_slope[m] = (1 - share) * small[end] * table[m, end] + share * small[ahead] * table[m, ahead]
+            in_value[m] -= more * in_slope[m]
+            in_slope[m] *= 1.0 - risen
         for e in range(here):
             gradient[0, i, e] = extended[e]
             gradient[1, i, e] = 0.0
@@ -211,13 +239,13 @@ def _evaluate(start, stop, x, low, high, terms, pairs, table, base, coefficients
 
 
 @jit
-def _solve(start, stop, x, value, low, high, terms, pairs, table, base, coefficients, out):
+def _solve(start, stop, x, value, low, high, terms, pairs, table, base, outer, coefficients, out):
     """Walk from knot to knot until f passes the value; between two knots f is a parabola."""
     size, (degree, knots), here = len(low), table.shape, len(terms)
     powers, extended, clipped = np.empty((2, size - 1, degree + 1)), np.empty(here), np.empty(here)
     h, height, small = np.empty(degree), np.empty(knots), np.empty(knots)
     for i in range(start, stop):
-        c = _prepare(x, i, low, high, terms, pairs, coefficients, powers, extended, clipped, h)
+        c, moved = _prepare(x, i, low, high, terms, pairs, outer, coefficients, powers, extended, clipped, h)
         gap = value[i] - c
         sign, rest = (1 if gap > 0 else -1), abs(gap)
         room = knots - 1 - base if sign > 0 else base
@@ -232,4 +260,12 @@ def _solve(start, stop, x, value, low, high, terms, pairs, table, base, coeffici
             j, s = j + sign, ahead
         steep = (ahead - s) / _STEP  # zero beyond the last knot, where s = ahead
         way = 2.0 * rest / (s + np.sqrt(s * s + 2.0 * steep * rest))
-        out[i] = _STEP * (j - base) + sign * way
+        last = _STEP * (j - base) + sign * way
+        beyond, lack = _beyond(last, outer), outer[2, -1] - s
+        if beyond > 0 and lack > 0:  # the same rest on a slope that rises within a step
+            rest, rise = s * beyond, _STEP * (s + 0.5 * lack)
+            if rest < rise:
+                last += sign * (2.0 * rest / (s + np.sqrt(s * s + 2.0 * lack / _STEP * rest)) - beyond)
+            else:
+                last += sign * (_STEP + (rest - rise) / (s + lack) - beyond)
+        out[i] = last + moved

@@ -2,7 +2,6 @@
 
 import numpy as np
 
-from ._monotone import Component
 from .maps import affine_map
 
 _PRIOR_POINTS = 2000  # many, lest a hole between them be overlooked where a polynomial runs away
@@ -12,12 +11,12 @@ _PATIENCE = 4  # degrees without a clear gain: on symmetric data every other one
 _PER_COEFFICIENT = 10  # samples that the search asks for
 
 
-def climb(found, k, box, tried, u, train, test, record, bar):
+def climb(found, k, family, tried, u, train, test, record, bar):
     """Put the best degree's component and coefficients into ``found[k]``; return why the search ended."""
     best, (component, coefficients), with_prior = None, found[k], _with_prior(train)
     reason = f"degree {tried[-1]} is the highest tried" if len(tried) > 1 else ""
     for degree in tried:
-        new = Component(*box, degree)
+        new = family(degree)
         if best is not None and _PER_COEFFICIENT * new.count > len(train):
             reason = f"degree {degree} has too many coefficients for {len(train)} samples"
             break

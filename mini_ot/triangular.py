@@ -6,6 +6,7 @@ the inverse goes coordinate by coordinate, and the later components alone give c
 """
 
 import warnings
+from functools import partial
 
 import numpy as np
 
@@ -19,6 +20,8 @@ from .targets import Target
 
 _HIGHEST = 12  # degree that "auto" tries
 _RANGE = 5.0  # standard deviations beyond which maps are linear, even where there are samples
+_MARGIN = 1.0  # standard deviations outside the samples beyond which maps follow the affine one
+_PRIOR_RANGE = 4.0  # standard deviations within which they do not: there the prior's points lie
 
 
 class TriangularMap(Map):
@@ -60,7 +63,13 @@ class TriangularMap(Map):
         u = self._standard(np.zeros(y.shape))
         for j, part in enumerate(self.components):
             u[:, j - self.dim] = part.solve(u, y[:, j], self.coefficients[j])
-        return (self.mean + self.scale * u)[:, -self.dim :]
+        x = (self.mean + self.scale * u)[:, -self.dim :]
+        if not np.isfinite(x).all():
+            row, column = np.argwhere(~np.isfinite(x))[0]
+            raise ValueError(
+                f"y must have a finite preimage, got {y[row].tolist()}: column {column} of it overflows"
+            )
+        return x
 
 
 def triangular_map(
@@ -107,6 +116,9 @@ def triangular_map(
     -----
     The slope g(h) is taken at knots a tenth of a standard deviation apart and is linear between them, so that
     integral, log-determinant and inverse are exact; outside the range of the samples the map is linear.
+    From one standard deviation outside it (four from the mean, if that is more) it follows the affine map of
+    the samples, lest the inverse, which feeds each coordinate into the next, run away: x_k is moved with
+    the earlier coordinates by linear regression, and the slope in x_k rises to the affine one where less.
     Points of the Gaussian with the samples' moments count three thousandths, as a prior, so that polynomials
     do not run away in holes, and the likelihood is bounded even on samples of a curve.
     It is not concave: the maximum found is a local one.
@@ -228,6 +240,19 @@ def _pulled_back(value, log_det):
     return log_det - 0.5 * (value**2).sum(axis=1) - 0.5 * value.shape[1] * LOG_2PI
 
 
+def _families(u):
+    """Return for each column what makes its component of a given degree."""
+    low, high = u.min(axis=0), u.max(axis=0)
+    box = np.maximum(low, -_RANGE), np.minimum(high, _RANGE)
+    ends = np.minimum(low - _MARGIN, -_PRIOR_RANGE), np.maximum(high + _MARGIN, _PRIOR_RANGE)
+    affine = np.linalg.inv(np.linalg.cholesky(u.T @ u / len(u)))
+
+    def family(k, degree):
+        return Component(box[0][:k], box[1][:k], degree, np.array(ends)[:, :k], affine[k - 1, :k])
+
+    return [partial(family, k + 1) for k in range(len(low))]
+
+
 def _learn(x, name, first, degree, held_out, rng, show) -> TriangularMap:
     """Fit the components of the columns from `first` on."""
     if isinstance(degree, str):
@@ -241,24 +266,23 @@ def _learn(x, name, first, degree, held_out, rng, show) -> TriangularMap:
         if degree == "auto":
             raise ValueError("held_out must be above 0 to choose a degree, got 0")
         test = train
-    low, high = np.maximum(u.min(axis=0), -_RANGE), np.minimum(u.max(axis=0), _RANGE)
-    boxes = [(low[: k + 1], high[: k + 1]) for k in range(first, len(low))]
-    largest = Component(*boxes[-1], tried[0])
+    families = _families(u)[first:]
+    largest = families[-1](tried[0])
     if len(train) <= largest.count:
         raise ValueError(
             f"{name} must hold more samples: degree {tried[0]} has {largest.count} coefficients in component "
             f"{largest.size}, got {len(train)} samples to fit them to ({len(x)} less the held-out share)"
         )
-    found = [(start := Component(*box, 1), start.identity()) for box in boxes]
-    records, reasons = [[] for _ in boxes], []
+    found = [(start := family(1), start.identity()) for family in families]
+    records, reasons = [[] for _ in families], []
     try:
         with progress_bar(label="triangular map", unit=" fits", show=show) as bar:
-            for k, box in enumerate(boxes):
-                reasons.append(climb(found, k, box, tried, u, train, test, records[k], bar))
+            for k, family in enumerate(families):
+                reasons.append(climb(found, k, family, tried, u, train, test, records[k], bar))
     except KeyboardInterrupt:
-        warnings.warn(f"interrupted: {len(reasons)} of {len(boxes)} components are finished", stacklevel=3)
+        warnings.warn(f"interrupted: {len(reasons)} of {len(families)} components are finished", stacklevel=3)
         reasons = ["interrupted"]
-    history = summed(records, found, -0.5 * LOG_2PI * len(boxes) - np.log(scale[first:]).sum())
+    history = summed(records, found, -0.5 * LOG_2PI * len(families) - np.log(scale[first:]).sum())
     if not held_out:
         history["held_out"] = []
     components, coefficients = map(list, zip(*found, strict=True))

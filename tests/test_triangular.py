@@ -24,10 +24,10 @@ def _log_likelihood(T, x):
     return mo.pullback_log_density(T, mo.StandardNormal(T.dim).log_density, x).mean()
 
 
-def _wild(size, degree, seed=0):
+def _wild(size, degree, seed=0, **outside):
     """Return a component far from the identity, points inside and outside its box, and coefficients."""
     rng = np.random.default_rng(seed)
-    component = Component(-2.0 * np.ones(size), 2.3 * np.ones(size), degree)
+    component = Component(-2.0 * np.ones(size), 2.3 * np.ones(size), degree, **outside)
     points = 1.5 * rng.standard_normal((40, size))
     points[:4, -1] = [0.0, 0.04, -0.04, -2.3]
     return component, points, component.identity() + 0.4 * rng.standard_normal(component.count)
@@ -88,6 +88,55 @@ def test_solve_inverts_and_tails_are_linear(size, degree):
         value, slope = component.evaluate(tail, coefficients)
         assert np.allclose(np.diff(value), 2 * far * slope[:2])
         assert np.allclose(slope, slope[0])
+
+
+def _ended(size, degree):
+    """The same, but following a steep affine function from 0.3 outside its box on."""
+    affine = np.append(np.arange(1.0, size), 3.0)
+    return _wild(size, degree, ends=np.outer([-2.3, 2.6], np.ones(size)), affine=affine)
+
+
+def test_far_out_a_component_follows_the_affine_function():
+    component, x, coefficients = _ended(3, 3)
+    free = _wild(3, 3)[0]
+    inside = (x > -2.3).all(axis=1) & (x < 2.6).all(axis=1)
+    assert 0 < inside.sum() < len(x)
+    for ours, its in zip(
+        component.evaluate(x[inside], coefficients), free.evaluate(x[inside], coefficients), strict=True
+    ):
+        assert np.array_equal(ours, its)
+    # Along x_<k the function moves as affine = (1, 2, 3) does: by a third and two thirds of the way.
+    for last in (-2.0, 0.4, 2.2):
+        edge, far = np.array([[2.6, -2.3, last], [12.6, -8.3, last - 10 / 3 + 12 / 3]])[:, None]
+        assert np.allclose(component.evaluate(far, coefficients), component.evaluate(edge, coefficients))
+    # Along x_k the slope is continuous and ends no lower than 3.
+    for ends in (np.linspace(2.3, 4, 1701), -np.linspace(2.0, 4, 2001)):
+        line = np.c_[np.full((len(ends), 2), 0.5), ends]
+        value, slope = component.evaluate(line, coefficients)
+        assert np.abs(np.diff(slope)).max() < 0.05
+        assert slope[-1] == max(3.0, slope[0])
+        assert np.allclose(np.diff(value), (slope[1:] + slope[:-1]) / 2 * np.diff(ends), atol=1e-9)
+    low = free.evaluate(line, coefficients)[1][-1]
+    assert low < 3.0  # or the test could not fail
+
+
+@pytest.mark.parametrize(("size", "degree"), [(1, 4), (2, 3), (3, 2)])
+def test_far_out_gradients_and_inverse_are_right(size, degree):
+    component, x, coefficients = _ended(size, degree)
+    x = np.vstack([x, 2 * x])
+    x[4:8, -1] = [-2.35, 2.65, -2.5, 9.0]  # on the rise of the slope, and far
+    out, gradient = component.gradients(x, coefficients)
+    assert np.allclose(out, component.evaluate(x, coefficients), rtol=1e-14)
+    for i, shift in enumerate(1e-5 * np.eye(component.count)):
+        ahead, behind = (np.array(component.evaluate(x, coefficients + s)) for s in (shift, -shift))
+        assert np.allclose(gradient[:, :, i], (ahead - behind) / 2e-5, rtol=1e-6, atol=1e-6)
+    assert np.allclose(component.solve(x, out[0], coefficients), x[:, -1], atol=1e-10)
+    h = 1e-6
+    ahead, behind = x.copy(), x.copy()
+    ahead[:, -1] += h
+    behind[:, -1] -= h
+    rise = component.evaluate(ahead, coefficients)[0] - component.evaluate(behind, coefficients)[0]
+    assert np.allclose(rise / (2 * h), out[1], atol=1e-4)
 
 
 def test_raising_the_degree_keeps_the_function():
@@ -192,6 +241,35 @@ def test_round_trip_far_out(banana):
     assert np.allclose(banana(banana.inverse(y)), y, atol=1e-8)
     x = np.array([[7.0, -20], [-7, 70], [0, 60]])
     assert np.allclose(banana.inverse(banana(x)), x, atol=1e-8)
+
+
+@pytest.mark.jit
+@pytest.mark.parametrize(("planes", "degree"), [(5, 2), (5, "auto")])
+def test_the_inverse_does_not_run_away(planes, degree):
+    """Bananas in turned planes: quadratic terms of many columns, each with a skew."""
+    d = 2 * planes
+    turn = np.linalg.qr(np.random.default_rng(0).standard_normal((d, d)))[0]
+    x, fresh = (
+        np.hstack([mo.Banana().sample(1000, rng=[seed, k]) for k in range(planes)]) @ turn for seed in (0, 1)
+    )
+    T, white = mo.triangular_map(x, degree=degree, rng=1), mo.affine_map(x)
+    z = mo.StandardNormal(d).sample(4000, rng=2)
+    made = T.inverse(z)
+    assert np.abs(T(made) - z).max() < 1e-9
+    out = np.abs((made - x.mean(axis=0)) / x.std(axis=0)).max(axis=1)
+    assert out.max() < 100
+    assert (out > 10).mean() < 0.05
+    assert mo.energy_distance(made, fresh) < mo.energy_distance(white.inverse(z), fresh)
+
+
+@pytest.mark.jit
+def test_a_gaussian_is_followed_for_ever():
+    x = _gaussian(1000, 0)
+    T, root = mo.triangular_map(x, degree=1), np.linalg.cholesky(np.cov(x.T, bias=True))
+    far = x.mean(axis=0) + 1e4 * np.random.default_rng(1).standard_normal((20, 3))
+    exact = np.linalg.solve(root, (far - x.mean(axis=0)).T).T
+    assert np.abs(T(far) / exact - 1).max() < 0.02
+    assert np.allclose(T.inverse(T(far)), far)
 
 
 @pytest.mark.jit
@@ -320,6 +398,12 @@ def test_bad_input_to_a_conditional_map():
         C.log_density(x, x[:, 2])
     with pytest.raises(ValueError, match="same number of rows, got 3 and 4"):
         C.log_density(x[:3, :2], x[:4, 2])
+
+
+@pytest.mark.jit
+def test_an_inverse_that_overflows_is_an_error(banana):
+    with pytest.raises(ValueError, match=r"y must have a finite preimage, got \[0.0, 1e\+308\]: column 1"):
+        banana.inverse([[0.0, 0.0], [0.0, 1e308]])
 
 
 @pytest.mark.jit
