@@ -5,18 +5,22 @@ seconds of training.  The whole leaderboard:
 
     python -m benchmarks.flows --targets all --seeds 5 --seconds 3 10 20 60 --out flows.jsonl
     python -m benchmarks.flows --table flows.jsonl
+    python -m benchmarks.flows --csv book/data/leaderboard.csv flows.jsonl
 
 With --out every result is appended as a line of JSON, and what stands there already is not run again.
+--csv makes the record that the book shows of one or more such files, of several machines or environments.
 Imports, compilation and measuring are off the clock.
 """
 
 import benchmarks._one_thread  # noqa: F401  isort: skip
 
 import argparse
+import csv
 import json
 import platform
 import time
 from collections import defaultdict
+from datetime import UTC, datetime
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from itertools import product
@@ -200,6 +204,7 @@ def records_of(target_name: str, name: str, seed: int, budgets):
         yield record | {"budget": 0} | floors(target, y, N, np.random.default_rng([seed, 4]))
         return
     record["version"] = version(METHODS[name][0])
+    record["packages"] = {p: version(p) for p in PACKAGES if installed(p)}
     for budget, seconds, model in fitted(name, x, y, budgets, seed):
         try:
             measured = quality(model, target, y, test, fresh, np.random.default_rng([seed, 5]))
@@ -285,6 +290,79 @@ def line(name, seeds, columns, values) -> str:
     return f"{name:<32}{seeds:>5}" + "".join(f"{cell:>11}" for cell in cells)
 
 
+RECORDED = ("seconds", "kl", "sw2", "ed", "w2", "copy", "per_second")
+EACH_SEED = ("kl", "sw2")  # whose values are kept one by one, so that two methods can be paired
+FLOORS = ("floor mean", "floor 95 %")
+
+
+def write_csv(path: Path, results: list[Path], also: str = "") -> None:
+    """Make the record of the book from files of results: medians over the seeds, least and largest values.
+
+    One row for each target, method, budget and measure, in the order of the targets and methods above; the
+    noise floors are rows of the methods "floor mean" and "floor 95 %".  Comments (#) on top say what was run.
+    `also` names versions that the records do not hold.
+    """
+    groups, first_floor = _grouped([r for file in results for r in read(file)])
+    seeds = sorted({seed for group in groups.values() for seed in group})
+    with path.open("w", encoding="utf-8", newline="") as file:
+        newest = max(result.stat().st_mtime for result in results)
+        for text in _what_was_run(groups, seeds, datetime.fromtimestamp(newest, UTC).date(), also):
+            file.write(f"# {text}\n")
+        rows = csv.writer(file, lineterminator="\n")
+        rows.writerow(["target", "method", "budget", "measure", "seeds", "median", "min", "max", *seeds])
+        for target in TARGETS:
+            for k, name in enumerate(FLOORS):
+                floor = first_floor.get(target, {})
+                for measure in (m for m in RECORDED if m in floor):
+                    empty = [""] * (2 + len(seeds))
+                    rows.writerow([target, name, 0, measure, "", f"{floor[measure][k]:.4g}", *empty])
+            for (_, method, budget), group in ((key, g) for key, g in groups.items() if key[0] == target):
+                for measure in RECORDED:
+                    known = {s: r[measure] for s, r in group.items() if r.get(measure) is not None}
+                    if known:
+                        values = list(known.values())
+                        single = [known.get(s, "") if measure in EACH_SEED else "" for s in seeds]
+                        numbers = [np.median(values), min(values), max(values), *single]
+                        texts = [v if v == "" else f"{v:.4g}" for v in numbers]
+                        rows.writerow([target, method, f"{budget:g}", measure, len(values), *texts])
+
+
+def _grouped(records):
+    """Return {(target, method, budget): {seed: record}} in the order of the table, and the floors."""
+    groups, first_floor = defaultdict(dict), {}
+    for r in sorted(records, key=lambda r: (list(TARGETS).index(r["target"]), r["budget"], r["seed"])):
+        if r["method"] == TRUTH:
+            first_floor.setdefault(r["target"], r)
+            continue
+        group = groups[r["target"], r["method"], r["budget"]]
+        if r["seed"] in group:
+            raise ValueError(f"two records of {r['target']}, {r['method']}, {r['budget']}, seed {r['seed']}")
+        group[r["seed"]] = r
+    order = list(METHODS)
+    return dict(sorted(groups.items(), key=lambda item: order.index(item[0][1]))), first_floor
+
+
+def _what_was_run(groups, seeds, date, also):
+    """Yield the comments on top of the record."""
+    records = [r for group in groups.values() for r in group.values()]
+    least = min(len(group) for group in groups.values())
+    packages = {(p, v) for r in records for p, v in r.get("packages", {}).items()}
+    packages |= {(METHODS[r["method"]][0], r["version"]) for r in records}
+    yield "Generative models of six two-dimensional targets; made by: python -m benchmarks.flows --csv"
+    yield f"{N} training samples, as many unseen ones judge, the same for all methods with the same seed"
+    yield f"seeds {seeds[0]} to {seeds[-1]}; the last columns hold their values; at least {least} in a group"
+    yield f"CPU seconds of one thread of {', '.join(sorted({r['processor'] for r in records}))}; ended {date}"
+    texts = sorted({f"{p} {v}" for p, v in packages} | {t.strip() for t in also.split(",") if t.strip()})
+    yield "versions: " + ", ".join(texts)
+    yield "budget: CPU seconds given to methods that can use any time, 0 for the others"
+    yield "kl in nats; sw2: sliced W2, ed: energy distance, w2: W2 of 2,000 points, to fresh true samples"
+    yield "copy: distance to training samples, relative to fresh true ones; per_second: samples a CPU second"
+    for key, group in groups.items():
+        for seed, r in group.items():
+            if "error" in r:
+                yield f"failed: {', '.join(map(str, key))}, seed {seed}: {r['error']}".replace("\n", " ")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--targets", nargs="+", default=["checkerboard", "banana"], choices=[*TARGETS, "all"])
@@ -293,7 +371,16 @@ def main() -> None:
     parser.add_argument("--seconds", nargs="+", type=float, default=[5], help="CPU seconds of training")
     parser.add_argument("--out", help="file of results to append to, one JSON a line")
     parser.add_argument("--table", help="only print the tables of this file")
+    parser.add_argument(
+        "--csv", nargs="+", metavar="PATH", help="only make this CSV file of files of results"
+    )
+    parser.add_argument("--also", default="", help='versions for its head: "torch 2.9.0, numpy 2.4.6"')
     arguments = parser.parse_args()
+    if arguments.csv:
+        if len(arguments.csv) < 2:
+            parser.error("--csv needs the file to write and at least one file of results")
+        write_csv(Path(arguments.csv[0]), [Path(p) for p in arguments.csv[1:]], arguments.also)
+        return
     if "all" in arguments.targets:
         arguments.targets = list(TARGETS)
     records = read(Path(arguments.table)) if arguments.table else run(arguments)
