@@ -120,7 +120,7 @@ def sums(n, chunk, workers):
 def some_methods():
     return {
         "kernel density": lambda y, rng: mo.kde(y),
-        "triangular map": lambda y, rng: mo.MapModel(mo.triangular_map(y), backwards=True),
+        "triangular map": lambda y, rng: mo.MapModel(mo.triangular_map(y, rng=rng), backwards=True),
         "data-driven flow": data_driven,
     }
 

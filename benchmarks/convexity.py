@@ -3,6 +3,8 @@
 All but the certificate answer by the optimality gap alone, without potentials or a violating cycle.
 """
 
+import argparse
+
 import numpy as np
 import ot
 from scipy.optimize import linear_sum_assignment
@@ -54,6 +56,7 @@ def verdicts(n: int, angle: float, name: str) -> None:
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter).parse_args()
     header("Convexity from samples", "mini-ot", "numpy", "scipy", "numba", "POT")
     for n in (500, 2000):
         verdicts(n, 0.0, "a convex gradient")

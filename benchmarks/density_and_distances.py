@@ -3,6 +3,8 @@
 CPU seconds add up all threads; a ratio above 1 says by how much the peer is slower than mini_ot.
 """
 
+import argparse
+
 import numpy as np
 import ot
 from scipy.spatial.distance import cdist
@@ -84,6 +86,7 @@ def distances(n: int) -> None:
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter).parse_args()
     header(
         "Densities and distances in two dimensions",
         "mini-ot",

@@ -21,10 +21,10 @@ in the planes over that of the affine map; all statements are about medians over
 """
 
 from . import _one_thread  # isort: skip
+import argparse
 import csv
 import datetime
 import platform
-import sys
 import time
 from importlib.metadata import version
 
@@ -214,6 +214,9 @@ def show(rows: list[dict]) -> None:
 
 
 if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("record", nargs="?", help="CSV file to write")
+    record = parser.parse_args().record
     print(f"held to one thread by {', '.join(_one_thread.ONE_THREAD)}")
     for name in METHODS:
         one_case("bananas", name, 3, 0, n=200)  # compiles
@@ -224,6 +227,6 @@ if __name__ == "__main__":
         except (ValueError, ArithmeticError) as error:  # a gap in the record; the first case is of the truth
             print(*case, f"{type(error).__name__}: {error}")
             records.append(dict.fromkeys(records[0]) | dict(zip(records[0], case, strict=False)))
-        if len(sys.argv) > 1:
-            write(records, sys.argv[1])
+        if record:
+            write(records, record)
     show(records)

@@ -4,7 +4,7 @@ POT's iterations are stopped where their gap is the same as ours: so many plain 
 ``python -m benchmarks.discrete 1000 2000`` picks the numbers of points.
 """
 
-import sys
+import argparse
 import warnings
 
 import numpy as np
@@ -91,10 +91,13 @@ def closed_forms() -> None:
 
 
 if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("points", nargs="*", type=int, default=[1000, 2000, 5000], help="how many")
+    sizes = parser.parse_args().points
     header("Optimal transport between clouds", "mini-ot", "numpy", "scipy", "numba", "POT")
     warnings.simplefilter("ignore", RuntimeWarning)
     closed_forms()
-    for n in [int(a) for a in sys.argv[1:]] or (1000, 2000, 5000):
+    for n in sizes:
         sinkhorn(n, 0.5)
         if n <= 2000:
             sinkhorn(n, 0.1)

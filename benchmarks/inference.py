@@ -6,6 +6,7 @@ Errors are shares of the posterior standard deviation, for the mean as for the d
 the map is against the exact answer or quadrature.  Both methods call the same vectorised density.
 """
 
+import argparse
 import platform
 import time
 from typing import NamedTuple
@@ -213,6 +214,7 @@ def compare(p: Problem) -> None:
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter).parse_args()
     print(f"mini_ot {mo.__version__}, numpy {np.__version__}, Python {platform.python_version()}")
     print("Metropolis, last columns: what it needs for the error of the map, or for 0.1 %, warm-up aside")
     mo.inference_map(mo.Banana().log_density, 2, degree=2, rng=0)  # compile

@@ -4,6 +4,7 @@ CPU seconds add up all threads (run it with MINI_OT_NUM_THREADS=1 OMP_NUM_THREAD
 above 1 says by how much the peer is slower than mini_ot.  Peers that are not installed are left out.
 """
 
+import argparse
 import math
 import time
 
@@ -110,6 +111,7 @@ def flows(n: int = 10_000) -> None:
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter).parse_args()
     peers = [name for name, module in (("torch", torch), ("POT", ot)) if module]
     header("Sliced energy gradients and flows in two dimensions", "numpy", "numba", *peers)
     gradients(10_000)

@@ -4,6 +4,7 @@ The three tests are those of Benamou, Froese and Oberman (2010).  No peer runs b
 installed from a package index was found to solve this problem.
 """
 
+import argparse
 import os
 import platform
 import time
@@ -66,6 +67,7 @@ def table(f, exact, **options) -> None:
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter).parse_args()
     warnings.simplefilter("ignore", RuntimeWarning)  # said in the table
     print("The Dirichlet problem of the Monge-Ampere equation")
     print(f"Python {platform.python_version()}, mini-ot {mo.__version__}, numpy {np.__version__}, ", end="")

@@ -5,6 +5,7 @@ MINI_OT_NUM_THREADS=1 OMP_NUM_THREADS=1 for one core (CPU seconds add up all thr
 over five seeds; for new samples the least and the largest stand in brackets.
 """
 
+import argparse
 import time
 
 import numpy as np
@@ -94,6 +95,7 @@ def duals(n: int, iterations=(1, 5, 10, 20, 40, 80)) -> None:
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter).parse_args()
     one_run(FLOWS["two-sided"], mo.Banana(), 0, 200)  # compiles
     flows(2_000)
     duals(1_000)

@@ -40,7 +40,7 @@ def kernel_mean(x, y, *, kernel, chunk: int = 50_000) -> da.Array:
         they are computed, and the ValueError comes then.
     kernel : Gaussian, Laplace, InverseMultiquadric, Energy or Mixture
     chunk : int
-        Rows of a block.  A task is chunk^2 pairs: seconds by default, long beside Dask's millisecond a task.
+        Rows of a block.  A task is chunk^2 pairs: by default about a second; Dask itself costs a millisecond.
 
     Returns
     -------
