@@ -196,13 +196,15 @@ def leaderboard(
     rng : int, numpy.random.Generator or None
     executor : concurrent.futures.Executor, optional
         Runs the cases: a process pool, or ``client.get_executor()`` of Dask.  Methods must then be picklable.
+        Seconds are CPU time of the process, so in a pool of threads they count the other threads' cases too.
     progress : bool
 
     Returns
     -------
     list of dict
         For each target, method and repeat these three, the CPU ``seconds`` of the fit and its measures:
-        ``kl`` (mean of log rho - log model over unseen samples, in nats; None without a density),
+        ``kl`` (mean of log rho - log model over unseen samples, in nats; None without a density, and infinite
+        where a model's density is zero at one of them, so take medians over repeats),
         ``sliced_w2``, ``energy_distance`` and ``copy_ratio``.  A method that raised has an ``error`` instead.
         The order and all but the seconds do not depend on the executor.
 
