@@ -14,10 +14,10 @@ against 200 points, Gaussian kernel, half the median distance wide) that reject 
 """
 
 from . import _one_thread  # isort: skip
+import argparse
 import csv
 import datetime
 import platform
-import sys
 import time
 from importlib.metadata import version
 
@@ -314,6 +314,9 @@ def show(rows):
 
 
 if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("record", nargs="?", help="a file for the record, written after each split")
+    path = parser.parse_args().record
     print(f"held to one thread by {', '.join(_one_thread.ONE_THREAD)}")
     warm = np.random.default_rng(0).standard_normal((60, 5))
     for fit in (energy(2, 60), sliced(2, 60), by_data_driven(60, steps=2, features=8, neighbours=5)):
@@ -321,6 +324,6 @@ if __name__ == "__main__":
     records = []
     for seed in progress(SPLITS, label="splits"):
         records += one_split(seed)
-        if len(sys.argv) > 1:
-            write(records, sys.argv[1])
+        if path:
+            write(records, path)
     show(records)
