@@ -9,7 +9,7 @@ import pytest
 import mini_ot as mo
 
 pytest.importorskip("sklearn", reason="the book's extra")
-from benchmarks import digits  # noqa: E402
+from benchmarks import digits
 
 FILE = Path(__file__).resolve().parents[1] / "book" / "data" / "digits.csv"
 
