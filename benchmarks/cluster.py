@@ -1,6 +1,6 @@
 """Kernel sums and the leaderboard's sweep on Dask's workers, beside one process without Dask.
 
-``python -m benchmarks.cluster [--points 50000] [--chunk N] [--workers 2] [--save FILE.csv]``
+``python -m benchmarks.cluster [--points 50000] [--chunk N] [--workers 2] [--work WORK ...] [--save FILE]``
 
 Each line is a fresh process, or a fresh client with fresh workers, after a warm-up: seconds on the clock, CPU
 seconds of all processes together, and the peak of resident memory with and without Dask.  Points in the
@@ -14,6 +14,8 @@ import multiprocessing
 import os
 import platform
 import time
+from contextlib import nullcontext
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
@@ -100,13 +102,17 @@ def in_fresh_process(*arguments):
     return seen
 
 
-def sums(n, chunk, workers):
+WORKS = ("kernel mean", "gradient", "MMD^2")
+
+
+def sums(works, n, chunk, workers, save):
     rows = []
-    for work in ("kernel mean", "gradient", "MMD^2"):
+    for work in works:
         ways = {"one process": (one_process, 0), f"Dask, {workers} workers": (in_blocks, workers)}
         for name, (way, processes) in ways.items():
             rows.append([work, name, *in_fresh_process(way, work, n, chunk, processes)])
             show(rows[-1])
+            save(rows)
         one, dask = rows[-2:]
         print(f"  {'':<12} Dask's share of CPU: {dask[3] / one[3]:.2f} x of one process", flush=True)
         if work == "gradient":
@@ -114,7 +120,20 @@ def sums(n, chunk, workers):
                 [work, "one process, on a grid", *in_fresh_process(one_process, work + " on a grid", n, 1, 0)]
             )
             show(rows[-1])
-    return rows
+            save(rows)
+
+
+def keep(path, n, rows):
+    """Write the lines so far to the file, behind those that it holds of fewer points."""
+    size = f"{n:,}"
+    with path.open(newline="", encoding="utf-8") if path.exists() else nullcontext([]) as file:
+        old = [row for row in list(csv.reader(file))[1:] if row[0] != size]
+    for work, way, wall, cpu, client, worker, _ in rows:
+        each = "" if worker is None else f"{worker:.0f}"
+        old.append([size, work, way, f"{wall:.2f}", f"{cpu:.2f}", f"{client:.0f}", each])
+    old.sort(key=lambda row: int(row[0].replace(",", "")))
+    with path.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file, lineterminator="\n").writerows([["points", *COLUMNS[:-1]], *old])
 
 
 def some_methods():
@@ -166,7 +185,10 @@ if __name__ == "__main__":
     parser.add_argument("--points", type=int, default=50_000)
     parser.add_argument("--chunk", type=int, help="default: a quarter of the points, at most 50,000")
     parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--save", type=Path, help="write the table of sums to this file")
+    parser.add_argument("--work", nargs="+", choices=WORKS, default=WORKS)
+    parser.add_argument(
+        "--save", type=Path, help="file for the table of sums; lines of other sizes stay there"
+    )
     asked = parser.parse_args()
     n, chunk = asked.points, asked.chunk or min(50_000, -(-asked.points // 4))
     used = ", ".join(f"{p} {version(p)}" for p in ("dask", "distributed", "numpy", "numba"))
@@ -174,12 +196,6 @@ if __name__ == "__main__":
     print(f"Python {platform.python_version()}, {used}; {cores()} cores; {datetime.date.today()}")
     print(f"One table of all kernel values, float64: {n * n * 8 / 1e9:,.0f} GB")
     print("  " + "{:<12} {:<24}{:>10}{:>10}{:>12}{:>16}  {}".format(*COLUMNS))
-    rows = sums(n, chunk, asked.workers)
-    if asked.save:
-        with asked.save.open("w", newline="", encoding="utf-8") as file:
-            out = csv.writer(file, lineterminator="\n")
-            out.writerow(["points", *COLUMNS[:-1]])
-            for work, way, wall, cpu, client, worker, _ in rows:
-                each = "" if worker is None else f"{worker:.0f}"
-                out.writerow([f"{n:,}", work, way, f"{wall:.2f}", f"{cpu:.2f}", f"{client:.0f}", each])
+    save = partial(keep, asked.save, n) if asked.save else lambda rows: None
+    sums(asked.work, n, chunk, asked.workers, save)
     sweep(asked.workers)
