@@ -189,6 +189,7 @@ if __name__ == "__main__":
     parser.add_argument(
         "--save", type=Path, help="file for the table of sums; lines of other sizes stay there"
     )
+    parser.add_argument("--sums-only", action="store_true", help="leave out the leaderboard's sweep")
     asked = parser.parse_args()
     n, chunk = asked.points, asked.chunk or min(50_000, -(-asked.points // 4))
     used = ", ".join(f"{p} {version(p)}" for p in ("dask", "distributed", "numpy", "numba"))
@@ -198,4 +199,5 @@ if __name__ == "__main__":
     print("  " + "{:<12} {:<24}{:>10}{:>10}{:>12}{:>16}  {}".format(*COLUMNS))
     save = partial(keep, asked.save, n) if asked.save else lambda rows: None
     sums(asked.work, n, chunk, asked.workers, save)
-    sweep(asked.workers)
+    if not asked.sums_only:
+        sweep(asked.workers)
