@@ -215,7 +215,7 @@ def adjusted(calibration) -> float:
 def calibrate() -> None:
     """Print the tables of simulation-based calibration."""
     print("\nsimulation-based calibration, 99 draws, 20 bins; trouble: fits that warn or find no mode")
-    print(f"  {'':<33}{'repeats':>9}  {'p by seed':<38}{'p of all, by parameter':<36}trouble  CPU s")
+    print(f"  {'':<33}{'repeats':>9}  {'p by seed':<42}{'p of all, by parameter':<36}trouble  CPU s")
     said: list = []
     for name, (problem, repeats, sampler) in samplers(said).items():
         said.clear()
@@ -229,7 +229,7 @@ def calibrate() -> None:
         by_parameter = " ".join(f"{p:.2g}" for p in pooled.p_values)
         seconds = time.process_time() - began
         print(
-            f"  {name:<33}{f'{len(SEEDS)} x {repeats}':>9}  {by_seed:<38}{by_parameter:<36}"
+            f"  {name:<33}{f'{len(SEEDS)} x {repeats}':>9}  {by_seed:<42}{by_parameter:<36}"
             f"{len(said):>7}{seconds:>7.1f}",
             flush=True,
         )
