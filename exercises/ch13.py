@@ -166,7 +166,7 @@ floor_exercise = Exercise(
 
 @floor_exercise.solution
 def floor_of(clouds, distance):
-    """Return (mean, 95 % quantile) of distance(x, y) over the pairs in clouds (2r, n, d)."""
+    """Return mean and 95 % quantile of the distance over pairs of clouds (2r, n, d)."""
     values = [distance(a, b) for a, b in zip(clouds[::2], clouds[1::2], strict=True)]
     return np.mean(values), np.quantile(values, 0.95)
 
