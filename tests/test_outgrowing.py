@@ -44,6 +44,22 @@ def test_the_table_holds_what_was_measured():
     assert grid < exact / 10  # what the page recommends first
 
 
+def test_what_the_page_says_of_the_costs_is_in_its_table():
+    (name,) = re.findall(r"^:file: (\S+)$", TEXT, re.MULTILINE)
+    with (BOOK / name).open(encoding="utf-8") as file:
+        cpu = {(r["points"], r["work"], r["way"]): float(r["CPU (s)"]) for r in csv.DictReader(file)}
+    share = {
+        (points, work): round(seconds / cpu[points, work, "one process"], 1)
+        for (points, work, way), seconds in cpu.items()
+        if way.startswith("Dask")
+    }
+    small = [value for (points, _), value in share.items() if points == "50,000"]
+    said = re.search(r"with 50,000 points, a second of work, ([\d.]+) to ([\d.]+) times", TEXT)
+    assert (min(small), max(small)) == tuple(float(number) for number in said.groups())
+    assert "a tenth for the kernel mean and a fifth for the gradient" in TEXT
+    assert (share["1,000,000", "kernel mean"], share["1,000,000", "gradient"]) == (1.1, 1.2)
+
+
 def test_one_sentence_per_line():
     prose = re.sub(r"^```.*?^```", "", TEXT, flags=re.MULTILINE | re.DOTALL)
     assert not re.findall(r"[a-z]{2}[.?] [A-Z]\w+", re.sub(r"\*\*.*?\*\*", "", prose))
