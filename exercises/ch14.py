@@ -53,6 +53,10 @@ components_exercise = Exercise(
         """np.linalg.svd of the centred training images gives the axes as rows of its third result, the widest
         first. Coordinates are inner products with these rows; go back by the same rows, and add the mean.""",
     ),
+    answer="""
+    The rows of `axes` are orthonormal, so `axes.T @ axes` projects onto the plane that they span, and the mean carries it to where the digits are.
+    In the chapter's figure five components are too few to tell a four from a nine, and twenty are enough for all ten digits; where between them the line is, is a matter of taste.
+    """,
 )
 
 
