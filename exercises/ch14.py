@@ -55,7 +55,7 @@ components_exercise = Exercise(
     ),
     answer="""
     The rows of `axes` are orthonormal, so `axes.T @ axes` projects onto the plane that they span, and the mean carries it to where the digits are.
-    In the chapter's figure five components are too few to tell a four from a nine, and twenty are enough for all ten digits; where between them the line is, is a matter of taste.
+    In the chapter's figure five components blur the two and the eight, and with twenty the ten digits look nearly as they were; where between them the line is, is a matter of taste.
     """,
 )
 
