@@ -1,5 +1,6 @@
 """The documents at the top are true: the example runs, links lead somewhere, versions and pins agree."""
 
+import json
 import re
 import tomllib
 from contextlib import redirect_stdout
@@ -84,3 +85,17 @@ def test_hooks_fetch_nothing():
     repos = yaml.safe_load(read(".pre-commit-config.yaml"))["repos"]
     assert [r["repo"] for r in repos] == ["local"]
     assert {hook["language"] for hook in repos[0]["hooks"]} == {"system"}
+
+
+def test_directives_are_seen_as_such():
+    """A line of three backticks that holds more of them opens no fence: what follows would show as it is."""
+    cells = [
+        "".join(cell["source"])
+        for path in (ROOT / "book").glob("*.ipynb")
+        for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]
+        if cell["cell_type"] == "markdown"
+    ]
+    pages = [path.read_text(encoding="utf-8") for path in (ROOT / "book").glob("*.md")]
+    fences = re.findall(r"^ *`{3,}([^`\n].*)$", "\n".join(cells + pages), re.MULTILINE)
+    assert len(fences) > 100
+    assert [fence for fence in fences if "`" in fence] == []
