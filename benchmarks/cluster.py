@@ -107,20 +107,20 @@ WORKS = ("kernel mean", "gradient", "MMD^2")
 
 def sums(works, n, chunk, workers, save):
     rows = []
+
+    def add(work, way, *case):
+        rows.append([work, way, *in_fresh_process(*case)])
+        show(rows[-1])
+        save(rows)
+
     for work in works:
         ways = {"one process": (one_process, 0), f"Dask, {workers} workers": (in_blocks, workers)}
         for name, (way, processes) in ways.items():
-            rows.append([work, name, *in_fresh_process(way, work, n, chunk, processes)])
-            show(rows[-1])
-            save(rows)
+            add(work, name, way, work, n, chunk, processes)
         one, dask = rows[-2:]
         print(f"  {'':<12} Dask's share of CPU: {dask[3] / one[3]:.2f} x of one process", flush=True)
         if work == "gradient":
-            rows.append(
-                [work, "one process, on a grid", *in_fresh_process(one_process, work + " on a grid", n, 1, 0)]
-            )
-            show(rows[-1])
-            save(rows)
+            add(work, "one process, on a grid", one_process, work + " on a grid", n, 1, 0)
 
 
 def keep(path, n, rows):

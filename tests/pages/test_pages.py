@@ -173,7 +173,6 @@ THIN = """() => {
     seen[e.className] = (seen[e.className] || 0) + 1;
     if (seen[e.className] > 2) e.replaceWith(e.textContent);
   }
-  return Object.keys(seen).length;
 }"""
 
 
