@@ -15,11 +15,7 @@ against 200 points, Gaussian kernel, half the median distance wide) that reject 
 
 from . import _one_thread  # isort: skip
 import argparse
-import csv
-import datetime
-import platform
 import time
-from importlib.metadata import version
 
 import numpy as np
 from scipy.spatial.distance import pdist
@@ -31,6 +27,8 @@ from sklearn.svm import SVC
 import mini_ot as mo
 from mini_ot._progress import progress
 from mini_ot.maps import Composition
+
+from . import _record
 
 SPLITS = range(1, 6)  # 0 was the pilot
 N_TRAIN, N_FIT = 1200, 960
@@ -287,16 +285,10 @@ def one_split(seed):
 
 
 def write(rows, path):
-    """Store the record, with what it was made by in comment lines."""
+    """Store the record."""
     packages = ("mini_ot", "numpy", "scipy", "numba", "scikit-learn")
-    made = ", ".join(f"{p} {version(p)}" for p in packages)
-    with open(path, "w", newline="", encoding="utf-8") as file:
-        file.write(f"# made by benchmarks/digits.py on {datetime.date.today()}, one thread\n")
-        file.write(f"# Python {platform.python_version()}, {made}\n")
-        table = csv.DictWriter(file, ["split", "method", "setting", *MEASURES], lineterminator="\n")
-        table.writeheader()
-        for row in rows:
-            table.writerow({k: f"{v:.4g}" if isinstance(v, float) else v for k, v in row.items()})
+    columns = ["split", "method", "setting", *MEASURES]
+    _record.write(path, "digits.py", "one thread", packages, columns, rows, 4)
 
 
 def show(rows):

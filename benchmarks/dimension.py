@@ -22,16 +22,14 @@ in the planes over that of the affine map; all statements are about medians over
 
 from . import _one_thread  # isort: skip
 import argparse
-import csv
-import datetime
-import platform
 import time
-from importlib.metadata import version
 
 import numpy as np
 
 import mini_ot as mo
 from mini_ot._progress import progress
+
+from . import _record
 
 DIMENSIONS = (2, 5, 10, 20, 50)
 SEEDS = range(1, 6)  # 0 was the pilot
@@ -183,15 +181,9 @@ def cases(dimensions=DIMENSIONS, seeds=SEEDS):
 
 
 def write(rows: list[dict], path: str) -> None:
-    """Store the record, with what it was made by in comment lines."""
-    made = ", ".join(f"{p} {version(p)}" for p in ("mini_ot", "numpy", "scipy", "numba"))
-    with open(path, "w", newline="", encoding="utf-8") as file:
-        file.write(f"# made by benchmarks/dimension.py on {datetime.date.today()}, one thread, n = {N}\n")
-        file.write(f"# Python {platform.python_version()}, {made}\n")
-        table = csv.DictWriter(file, rows[0], lineterminator="\n")
-        table.writeheader()
-        for row in rows:
-            table.writerow({k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items()})
+    """Store the record."""
+    packages = ("mini_ot", "numpy", "scipy", "numba")
+    _record.write(path, "dimension.py", f"one thread, n = {N}", packages, rows[0], rows, 6)
 
 
 def median(rows, measure, target, method, dim):
