@@ -130,13 +130,12 @@ def sliced(steps, n=600):
     return flow(lambda z, y, rng: mo.sliced_mmd_flow(z, y, steps=steps, rng=rng), n)
 
 
-def data_driven(y, rng, n=600, **settings):
-    z = rng.standard_normal((n, y.shape[1]))
-    return mo.MapModel(mo.data_driven_flow(z, y, rng=rng, **settings))
-
-
 def by_data_driven(n=600, **settings):
-    return lambda y, rng: data_driven(y, rng, n, **settings)
+    def fit(y, rng):
+        z = rng.standard_normal((n, y.shape[1]))
+        return mo.MapModel(mo.data_driven_flow(z, y, rng=rng, **settings))
+
+    return fit
 
 
 def gaussian(y, rng):
